@@ -1,0 +1,278 @@
+"""Stage 01 · rollout: one turn of sampling, a program for every trajectory that is still open.
+
+What it does in μCode (Algorithm 1, line 3). The policy π meets each problem x in several independent trajectories.
+The state s_t is the chat so far: the problem, then for each earlier turn the program y and the feedback o that it
+got. This stage samples y_t ~ π(· | s_t) for all open trajectories; stage 02 runs what was written; then this stage
+is called again for turn t + 1 with those steps as --previous. A trajectory stays open while its PUBLIC tests fail.
+Hidden results are never read here.
+
+Noise by row. Token k of a row is drawn by inverse CDF from the k-th number of a stream seeded with
+hash(seed, task_id, trajectory, turn). So what a row says does not depend on its neighbours in the batch, and a
+run that was cut off goes on from its finished rows (NAME.part) to the same bytes.
+
+READS   problems.jsonl   task_id, prompt (turn 1)        turn{t-1}.steps.jsonl   --previous (later turns)
+WRITES  *.samples.jsonl  one row a sampled program, for example
+        {"policy": "base", "task_id": "train-17", "trajectory": 0, "turn": 1,
+         "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
+         "completion": "```python\\ndef f(xs): …```", "tokens": 12}
+RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
+        python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
+COSTS   the embedded world: 1,500 programs a second on two CPU cores, after 5 s of imports.
+
+Differs from the paper's code: there, SGLang samples unseeded, and N = 1 runs stop on hidden results too.
+"""
+import argparse, hashlib, json, os, sys
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def stop(message):
+    """Bad input ends a stage with one line on stderr and exit status 2."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def read_jsonl(path, fields, key=()):
+    """All rows of a JSON Lines file. `fields` = {name: type} must be in every row, and no two rows may share their `key` fields."""
+    rows, seen = [], set()
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            for n, line in enumerate(file, 1):
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    stop(f"{path}, row {n}: not a JSON object; one object a line is expected")
+                for name, kind in fields.items():
+                    if name not in row:
+                        stop(f"{path}, row {n}: field '{name}' is missing")
+                    if not isinstance(row[name], kind) or (isinstance(row[name], bool) and kind is not bool):
+                        stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, a {getattr(kind, '__name__', 'number')} is expected")
+                mine = tuple(row.get(name) for name in key)
+                if key and mine in seen:
+                    stop(f"{path}, row {n}: fields {', '.join(key)} = {mine} stand in an earlier row too; keep one of them")
+                seen.add(mine)
+                rows.append(row)
+    except OSError as e:
+        stop(f"{path}: {e.strerror}")
+    except ValueError as e:
+        stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    return rows or stop(f"{path}: no rows; the stage that writes this file did not finish or had nothing to write")
+
+
+def write_jsonl(path, rows):
+    """Write NAME.part, then rename: a file under its own name is whole."""
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+    os.replace(path + ".part", path)
+
+
+# ── The chat as tokens: the one place where a state is turned into what the model reads ──────────────────────────
+
+def render(tokenizer, messages, reply=True):
+    """Chat → token ids with the model's own template. `reply`: end with the opening of the assistant's turn.
+
+    The date is fixed, because the template of Llama-3.2 would write today's.
+    """
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=reply, return_dict=False, date_string="26 Jul 2024")
+
+
+def next_messages(step):
+    """s_{t+1} from a step: s_t, then y_t as the assistant, then o_t as the user, both word for word."""
+    return step["messages"] + [dict(role="assistant", content=step["completion"]), dict(role="user", content=step["feedback"])]
+
+
+def is_chat(messages):
+    """A chat that a template can take: [{"role": …, "content": …}, …], not empty."""
+    return bool(messages) and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages)
+
+
+def fit(tokenizer, messages, room):
+    """Drop the oldest (y, o) of a state until it has at most `room` tokens → (messages, ids, pairs dropped), ids None if x alone is too long."""
+    dropped = 0
+    while len(ids := render(tokenizer, messages)) > room:
+        if len(messages) < 3: return messages, None, dropped
+        messages, dropped = messages[:1] + messages[3:], dropped + 1
+    return messages, ids, dropped
+
+
+# ── The model ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def pick_device():
+    import torch
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_tokenizer(path):
+    """The tokenizer of a checkpoint, with a chat template and a padding token."""
+    from transformers import AutoTokenizer, logging
+    logging.set_verbosity_error(); logging.disable_progress_bar()
+    try: tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer can be loaded from here ({str(e).splitlines()[0][:120]})")
+    if not tokenizer.chat_template: stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
+    if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token       # only ever masked out
+    return tokenizer
+
+
+def load_policy(path):
+    """A checkpoint folder or hub name → (model ready to sample, tokenizer). bfloat16 on cuda, float32 elsewhere."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    tokenizer = load_tokenizer(path)
+    device = pick_device()
+    try: model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+    except (OSError, ValueError) as e: stop(f"{path}: no model can be loaded from here ({str(e).splitlines()[0][:120]})")
+    return model.to(device).eval(), tokenizer
+
+
+def stop_ids(model, tokenizer):
+    """The ids that end an answer: Llama has three, Gemma's is not the tokenizer's eos, so ask the generation config too."""
+    ids = model.generation_config.eos_token_id
+    return sorted({*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id} - {None})
+
+
+def context_length(model):
+    return getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+
+
+# ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def noise(seed, task_id, trajectory, turn, count):
+    """`count` uniform numbers in [0, 1) that belong to one row and to nothing else."""
+    import numpy as np
+    key = hashlib.sha256(f"{seed}\n{task_id}\n{trajectory}\n{turn}".encode()).digest()
+    return np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little"))).random(count, dtype=np.float32)
+
+
+def choose(logits, uniform, temperature):
+    """Next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy, else inverse CDF."""
+    import torch
+    if temperature == 0: return logits.argmax(-1)
+    cdf = torch.softmax(logits.float() / temperature, -1).cumsum(-1)                  # (B, V)
+    return torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def sample_batch(model, prompts, noises, temperature, max_new_tokens, stops):
+    """y ~ π(· | s) for one batch. prompts: B lists of ids; noises: (B, max_new_tokens). → B lists of new ids, end token included.
+
+    Prompts are padded on the left. Each step feeds one token a row and reuses the keys and values of all earlier
+    ones; rows that have ended leave the batch as soon as they are an eighth of it.
+    """
+    import torch
+    from transformers import DynamicCache
+    device, width = model.device, max(map(len, prompts))
+    ids = torch.tensor([[stops[0]] * (width - len(p)) + p for p in prompts], device=device)                        # (B, W)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)                   # (B, W)
+    uniform, ends = torch.as_tensor(noises, device=device), torch.tensor(stops, device=device)
+    position = (mask.cumsum(-1) - 1).clamp(min=0)
+    rows, done = torch.arange(len(prompts), device=device), torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    out, cache = [[] for _ in prompts], DynamicCache(config=model.config)
+    for k in range(max_new_tokens):
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        token = choose(logits[:, -1], uniform[rows, k], temperature)                                               # (B,)
+        for row, t, over in zip(rows.tolist(), token.tolist(), done.tolist()):
+            if not over: out[row].append(t)
+        done = done | torch.isin(token, ends)
+        if done.all(): break
+        if done.sum() * 8 >= len(done):
+            keep = (~done).nonzero()[:, 0]
+            cache.batch_select_indices(keep)
+            rows, mask, position, token, done = rows[keep], mask[keep], position[keep], token[keep], done[keep]
+        ids, position = token[:, None], position[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
+    return out
+
+
+def sample(model, tokenizer, prompts, keys, temperature, max_new_tokens, batch_size, seed, label="sampling"):
+    """Sample every prompt (token ids) with the noise of its key (task_id, trajectory, turn), longest first.
+
+    Yields (index, completion, tokens) as batches finish; the caller puts them in order.
+    """
+    import torch
+    from tqdm import tqdm
+    stops = stop_ids(model, tokenizer)
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))               # equal lengths together: little padding
+    with torch.inference_mode(), tqdm(total=len(order), desc=f"  {label}", unit="program", disable=None, leave=False) as bar:
+        for start in range(0, len(order), batch_size):
+            part = order[start:start + batch_size]
+            noises = [noise(seed, *keys[i], max_new_tokens) for i in part]
+            import numpy as np
+            for i, ids in zip(part, sample_batch(model, [prompts[i] for i in part], np.stack(noises), temperature, max_new_tokens, stops)):
+                yield i, tokenizer.decode(ids, skip_special_tokens=True), len(ids)
+            bar.update(len(part))
+
+
+# ── One turn ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def open_states(problems, previous, trajectories, name):
+    """The states to sample from, as rows without a completion: s_1 for every trajectory, or s_{t+1} of those still open."""
+    if previous is None:
+        return [dict(policy=name, task_id=p["task_id"], trajectory=k, turn=1, messages=[dict(role="user", content=p["prompt"])])
+                for p in problems for k in range(trajectories)]
+    return [dict(policy=name, task_id=s["task_id"], trajectory=s["trajectory"], turn=s["turn"] + 1, messages=next_messages(s))
+            for s in previous if not s["public_passed"]]
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog="The docstring at the top of the file says the rest.")
+    ap.add_argument("--problems", required=True, help="problems.jsonl")
+    ap.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
+    ap.add_argument("--out", required=True, help="samples.jsonl to write")
+    ap.add_argument("--previous", help="steps.jsonl of the turn before (absent at turn 1)")
+    ap.add_argument("--name", default="base", help="what the rows call this policy")
+    ap.add_argument("--trajectories", type=int, default=15, help="independent trajectories a problem (turn 1)")
+    ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy")
+    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a program may have")
+    ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together")
+    ap.add_argument("--seed", type=int, default=0)
+    args = ap.parse_args()
+
+    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
+    previous = None
+    if args.previous:
+        previous = read_jsonl(args.previous, dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str, public_passed=bool, feedback=str),
+                              ("policy", "task_id", "trajectory", "turn"))
+        known = {p["task_id"] for p in problems}
+        for n, s in enumerate(previous, 1):
+            if s["task_id"] not in known: stop(f"{args.previous}, row {n}: task_id '{s['task_id']}' is not in {args.problems}")
+            if not is_chat(s["messages"]): stop(f"{args.previous}, row {n}: field 'messages' is not a chat of role and content")
+    states = open_states(problems, previous, args.trajectories, args.name)
+    if not states:
+        print(f"01 rollout: every trajectory of {args.previous} passed its public tests; nothing is open, nothing is written")
+        return
+
+    model, tokenizer = load_policy(args.policy)
+    room, shortened, prompts = context_length(model) - args.max_new_tokens, 0, []
+    for n, state in enumerate(states, 1):
+        state["messages"], ids, dropped = fit(tokenizer, state["messages"], room)
+        if ids is None: stop(f"{args.problems}: task_id '{state['task_id']}', field 'prompt' has more tokens than the {room} that the context "
+                             f"of {args.policy} leaves beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
+        shortened += dropped > 0
+        prompts.append(ids)
+
+    # Finished rows go to NAME.part as they come. Its first line holds the settings: other settings start afresh.
+    keys = [(s["task_id"], s["trajectory"], s["turn"]) for s in states]
+    settings = json.dumps({k: v for k, v in sorted(vars(args).items()) if k not in ("out", "batch_size")})
+    rows, part = {}, args.out + ".part"
+    if os.path.exists(part):
+        lines = open(part, encoding="utf-8").read().split("\n")[:-1]                  # what follows the last newline was cut off
+        if lines and lines[0] == settings:
+            rows = {(r["task_id"], r["trajectory"], r["turn"]): r for r in map(json.loads, lines[1:])}
+            print(f"  going on from {len(rows)} finished rows in {part}")
+    todo = [i for i, key in enumerate(keys) if key not in rows]
+    with open(part, "w", encoding="utf-8") as file:
+        file.write("\n".join([settings, *map(json.dumps, rows.values())]) + "\n")
+        for j, completion, tokens in sample(model, tokenizer, [prompts[i] for i in todo], [keys[i] for i in todo], args.temperature,
+                                            args.max_new_tokens, args.batch_size, args.seed):
+            rows[keys[todo[j]]] = dict(states[todo[j]], completion=completion, tokens=tokens)
+            file.write(json.dumps(rows[keys[todo[j]]]) + "\n")
+    rows = [rows[key] for key in keys]
+    write_jsonl(args.out, rows)
+
+    print(f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, {sum(r['tokens'] for r in rows)} tokens"
+          + (f"; {shortened} states lost their oldest turns to fit the context" if shortened else "") + f" → {args.out}")
+    print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:\n    "
+          + (tokenizer.decode(prompts[0]) + rows[0]["completion"]).replace("\n", "\n    "))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The café: a world of small programming problems, and a language model that has not learned anything yet.
+
+A customer orders a list function, and leaves things out:
+
+    f(xs): the largest of the numbers above 3, doubled; if there are none, the usual.
+
+Above 3, is 3 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
+
+    `f([])` gave 0, expected 7
+
+Each order is three slots (which numbers, what is done to them, what is served) and a last clause. A phrase may have
+two readings; most customers mean the first. "The usual" can be any of 0, 1, 2, 3 and 4. So
+
+    what the tests SPELL OUT    the usual: the failing test f([]) shows it; a program can copy it on the next turn
+    what they HINT at           the public list may or may not tell two readings apart; if it does, it fails
+    what only EXPERIENCE tells  otherwise the hidden tests decide, and what customers usually mean is all there is to go by
+
+The waiter starts as a random network. Its schooling (demonstrations.jsonl) teaches it to write programs that fit the
+words, with readings and usuals drawn evenly, and to change one of them after a complaint. It was never told
+whether it was right. That is where μCode begins.
+
+    python data/cafe.py --out runs/toy --seed 0
+
+writes OUT/problems/{train,dev,test}.jsonl, OUT/problems/demonstrations.jsonl and OUT/model/ (0.8 M random weights).
+Dev and test use combinations of slots that neither the schooling nor training has seen; a combination is a `group`.
+"""
+import argparse, importlib, itertools, os, random, shutil, sys
+from functools import lru_cache
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+execute = importlib.import_module("02_execute")
+
+# Each phrase and its readings, the likelier first. {c} and {k} are digits that the order names.
+WHICH = {
+    "all":   ("the numbers", [""]),
+    "above": ("the numbers above {c}", [" if x > {c}", " if x >= {c}"]),
+    "below": ("the numbers below {c}", [" if x < {c}", " if x <= {c}"]),
+    "up to": ("the numbers up to {c}", [" if x <= {c}", " if x < {c}"]),
+    "between": ("the numbers between {c} and 9", [" if {c} < x < 9", " if {c} <= x <= 9"]),
+    "even":  ("the even numbers", [" if x % 2 == 0"]),
+    "odd":   ("the odd numbers", [" if x % 2 == 1"]),
+}
+DONE = {
+    "plain":   ("", ["x"]),
+    "doubled": (", doubled", ["x * 2"]),
+    "squared": (", squared", ["x * x"]),
+    "halved":  (", halved", ["x // 2", "x / 2"]),
+    "plus":    (", plus {k}", ["x + {k}"]),
+    "less":    (", less {k}", ["x - {k}", "{k} - x"]),
+    "apart":   (", as the difference from {k}", ["abs(x - {k})", "x - {k}"]),
+}
+SERVED = {
+    "largest":  ("the largest of ", ["max(ys)"]),
+    "smallest": ("the smallest of ", ["min(ys)"]),
+    "sum":      ("the sum of ", ["sum(ys)"]),
+    "first":    ("the first of ", ["ys[0]"]),
+    "middle":   ("the middle of ", ["sorted(ys)[len(ys) // 2]", "ys[len(ys) // 2]"]),
+    "sorted":   ("a sorted list of ", ["sorted(ys)", "sorted(ys, reverse=True)"]),
+    "average":  ("the average of ", ["sum(ys) / len(ys)", "sum(ys) // len(ys)"]),
+}
+PROGRAM = "```python\ndef f(xs):\n    ys = [{done} for x in xs{which}]\n    return {served} if ys else {none}\n```"
+LIKELY = 0.85           # how often the first reading is meant
+USUAL_SAID = 0.5        # how many orders say what to give if there are none; the others say "the usual"
+PUBLIC_TELLS = 0.5      # how often the public list tells the readings apart
+
+
+def make_order(rng, combination):
+    """An order: its words, and for each slot the readings that the words allow."""
+    digits = dict(c=rng.randint(2, 7), k=rng.randint(2, 9))
+    which, done, served = (table[name] for table, name in zip((WHICH, DONE, SERVED), combination))
+    said = str(rng.randint(0, 9)) if rng.random() < USUAL_SAID else None
+    words = f"f(xs): {served[0]}{which[0]}{done[0]}; if there are none, {said or 'the usual'}."
+    slots = dict(which=which[1], done=done[1], served=served[1], none=[said] if said else list("01234"))
+    return dict(combination=combination, digits=digits, prompt=words.format(**digits),
+                slots={slot: [r.format(**digits) for r in readings] for slot, readings in slots.items()})
+
+
+def draw_reading(rng, order, likely):
+    """One choice a slot: what a customer means (`likely`), or what a schoolbook says (evenly)."""
+    def draw(readings):
+        if len(readings) != 2 or not likely: return rng.choice(readings)
+        return readings[0] if rng.random() < LIKELY else readings[1]
+    return {slot: draw(readings) for slot, readings in order["slots"].items()}
+
+
+def write_program(reading):
+    return PROGRAM.format(**reading)
+
+
+@lru_cache(maxsize=None)
+def function(program):
+    """The f of one of the world's own programs (they are safe to run here)."""
+    names = {}
+    exec(execute.extract_code(program), names)
+    return names["f"]
+
+
+def make_problem(rng, task_id, order):
+    """Draw what the customer means, and tests that hold the program to it."""
+    meant = draw_reading(rng, order, likely=True)
+    choices = itertools.product(*(order["slots"][slot] for slot in ("which", "done", "served")))
+    others = [dict(meant, which=w, done=d, served=s) for w, d, s in choices if (w, d, s) != (meant["which"], meant["done"], meant["served"])]
+    right, wrong = function(write_program(meant)), [function(write_program(other)) for other in others]
+    lists = [[rng.randint(0, 9) for _ in range(3)] for _ in range(40)]
+    telling = [[n for n, xs in enumerate(lists) if f(xs) != right(xs)] for f in wrong]      # for each other reading: lists that tell it apart
+    tells = rng.random() < PUBLIC_TELLS
+    public = next((n for n in range(len(lists)) if any(n in ns for ns in telling) == tells), 0)
+    hidden = [ns[0] for ns in telling if ns] + [n for n in range(len(lists)) if n != public]
+    test = lambda xs: f"assert f({xs}) == {right(xs)}"
+    return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f", setup="",
+                public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in list(dict.fromkeys(hidden))[:5]],
+                reference=execute.extract_code(write_program(meant)))
+
+
+def make_demonstrations(rng, combinations, count):
+    """Schooling: (chat → program). A third of the chats hold one or two earlier tries that failed, with their feedback."""
+    lessons, problems = [], {}
+    for n in range(count):
+        order = make_order(rng, rng.choice(combinations))
+        problems[str(n)] = make_problem(rng, str(n), order)
+        tries = [draw_reading(rng, order, likely=False)]
+        open_slots = [slot for slot, readings in order["slots"].items() if len(readings) > 1]
+        for _ in range(rng.choice((0, 0, 0, 0, 1, 2)) if open_slots else 0):
+            slot = rng.choice(open_slots)                         # a retry changes one thing that the words leave open
+            tries.append(dict(tries[-1], **{slot: rng.choice([r for r in order["slots"][slot] if r != tries[-1][slot]])}))
+        lessons.append((str(n), [write_program(t) for t in tries]))
+    earlier = [(task, execute.extract_code(y)) for task, ys in lessons for y in ys[:-1]]
+    verdicts = execute.execute(problems, earlier, progress=False)
+    for task, ys in lessons:
+        messages = [dict(role="user", content=problems[task]["prompt"])]
+        for y in ys:
+            passed, _, feedback = verdicts.get((task, execute.extract_code(y)), (True, True, ""))
+            if passed: break                                      # the last try, or one that nobody complained about
+            messages += [dict(role="assistant", content=y), dict(role="user", content=feedback)]
+        yield dict(task_id=f"school-{task}", prompt=messages, completion=[dict(role="assistant", content=y)])
+
+
+# ── The waiter before school: tokenizer, chat template, random weights ───────────────────────────────────────────
+
+TEMPLATE = ("{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
+
+
+def make_tokenizer():
+    """Byte-level BPE in which each phrase of the world is about one token and each digit is one: short chats, quick learning."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+    phrases = [text for table in (WHICH, DONE, SERVED) for words, readings in table.values() for text in [words, *readings]]
+    phrases += ["f(xs): ", "; if there are none, ", "the usual.", " if ys else "] + PROGRAM.replace("{done}", "{}").replace("{which}", "{}").replace(
+        "{served}", "{}").replace("{none}", "{}").split("{}")
+    phrases += ["`f([", ", ", "])` gave ", ", expected ", "[", "]", "."]
+    phrases = [part for text in phrases for part in text.replace("{k}", "{c}").split("{c}") if part]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("[0-9]"), "isolated"),
+                                                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
+    tokenizer.train_from_iterator(phrases, trainers.BpeTrainer(vocab_size=2000, special_tokens=special, show_progress=False,
+                                                               initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>",
+                                   additional_special_tokens=special[2:], chat_template=TEMPLATE)
+
+
+def make_model(tokenizer, seed):
+    """A Llama of 4 layers, width 128. One key/value head: the cache is what limits sampling on a CPU."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=1, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return model
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--out", required=True, help="the run's folder")
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--train", type=int, default=1500, help="training problems")
+    ap.add_argument("--dev", type=int, default=400, help="problems to tune on")
+    ap.add_argument("--test", type=int, default=600, help="problems to report")
+    ap.add_argument("--demonstrations", type=int, default=6000, help="chats of the schooling")
+    args = ap.parse_args()
+
+    rng = random.Random(args.seed)
+    combinations = list(itertools.product(WHICH, DONE, SERVED))
+    rng.shuffle(combinations)
+    test, dev, train = combinations[:80], combinations[80:120], combinations[120:]      # 343 in all
+    os.makedirs(f"{args.out}/problems", exist_ok=True)
+    for split, count, some in (("train", args.train, train), ("dev", args.dev, dev), ("test", args.test, test)):
+        rows = [make_problem(rng, f"{split}-{n}", make_order(rng, some[n % len(some)])) for n in range(count)]
+        execute.write_jsonl(f"{args.out}/problems/{split}.jsonl", rows)
+    execute.write_jsonl(f"{args.out}/problems/demonstrations.jsonl", make_demonstrations(rng, train, args.demonstrations))
+
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, args.seed)
+    shutil.rmtree(f"{args.out}/model.part", ignore_errors=True)
+    model.save_pretrained(f"{args.out}/model.part")
+    tokenizer.save_pretrained(f"{args.out}/model.part")
+    os.rename(f"{args.out}/model.part", f"{args.out}/model")
+    print(f"world: {args.train} train, {args.dev} dev, {args.test} test problems, {args.demonstrations} demonstrations; "
+          f"a model of {model.num_parameters() / 1e6:.2f} M random weights and {len(tokenizer)} tokens → {args.out}")
+    print(f"  for example {rows[0]['task_id']}: {rows[0]['prompt']}\n    tests {rows[0]['public_tests']}")
+
+
+if __name__ == "__main__":
+    main()

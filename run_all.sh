@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# μCode, Algorithm 1 of Jain et al. (ICML 2025), as a shell script. This file is the table of contents.
+#
+#   bash run_all.sh                            the café: 2 iterations of 3 turns, about 8 minutes on 2 CPU cores
+#   METHODS="mucode rft" bash run_all.sh       the same, beside the baseline; what is already there is not made again
+#   PRESET=smoke bash run_all.sh               the whole chain in about a minute, to see that it works
+#
+# Every file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
+
+# ── Settings: environment variables; a preset fills in the rest ─────────────────────────────────────────────────
+PRESET=${PRESET:-toy} METHODS=${METHODS:-mucode} RUN=${RUN:-$HERE/runs/$PRESET}
+case $PRESET in
+  toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=1500 TEST=600 SCHOOL=6000 TRAJECTORIES=4 STEPS=400 EPOCHS=3 LOSS=bt SPLIT=test" ;;
+  smoke) preset="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=150 TEST=100 SCHOOL=1500 TRAJECTORIES=4 STEPS=60 EPOCHS=1 LOSS=bt SPLIT=test" ;;
+  *) echo "run_all.sh: PRESET=$PRESET is neither toy nor smoke" >&2; exit 2 ;;
+esac
+for setting in $preset; do name=${setting%=*}; [ -n "${!name:-}" ] || declare "$setting"; done
+mkdir -p "$RUN" && cd "$RUN"
+
+# A folder belongs to one set of settings. METHODS is not among them: methods share a folder.
+for setting in PRESET= $preset; do name=${setting%=*}; echo "$name=${!name}"; done > settings.part
+if [ -e settings ] && ! cmp -s settings settings.part; then
+  echo "run_all.sh: $RUN was started with other settings; go back to them, or choose another folder with RUN=" >&2
+  diff settings settings.part | sed -n 's/^</  it has /p; s/^>/  you asked for /p' >&2
+  rm settings.part; exit 2
+fi
+mv settings.part settings
+
+stage() { [ -e "${!#}" ] || python "$HERE/$1" "${@:2:$#-2}" "${!#}"; }          # the last argument is the file to make
+
+rollouts() {        # rollouts X SEED: T turns of the policy X on the training problems → X/turn*.steps.jsonl
+  local t previous=""
+  for t in $(seq "$TURNS"); do
+    stage 01_rollout.py --problems problems/train.jsonl --policy "$1/policy" --name "$1" --trajectories "$TRAJECTORIES" \
+      --max-new-tokens 48 --seed "$2" $previous --out "$1/turn$t.samples.jsonl"
+    [ -e "$1/turn$t.samples.jsonl" ] || break                                    # every trajectory has passed its public tests
+    stage 02_execute.py --problems problems/train.jsonl --samples "$1/turn$t.samples.jsonl" --out "$1/turn$t.steps.jsonl"
+    previous="--previous $1/turn$t.steps.jsonl"
+  done
+}
+
+verifier() {        # verifier X STEPS…: R_φ from all steps so far → X/verifier, X/scored.jsonl
+  stage 03_verifier.py train --problems problems/train.jsonl --steps "${@:2}" --base base/policy --loss "$LOSS" \
+    --lr 1e-3 --epochs "$EPOCHS" --seed "$SEED" --out "$1/verifier"
+  stage 03_verifier.py score --problems problems/train.jsonl --steps "${@:2}" --verifier "$1/verifier" --out "$1/scored.jsonl"
+}
+
+evaluate() {        # evaluate X: multi-turn best-of-N with X's policy and verifier
+  stage 06_eval.py search --problems "problems/$SPLIT.jsonl" --policy "$1/policy" --verifier "$1/verifier" --name "$1" \
+    --turns "$TURNS" --max-new-tokens 48 --seed "$SEED" --out "$1/eval.jsonl"
+}
+
+# ── The world, and π_0: a model that has been to school and was never told whether it was right ──────────────────
+[ -e model ] || python "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" --test "$TEST" --demonstrations "$SCHOOL" --out .
+mkdir -p base
+stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 --epochs 2 --seed "$SEED" --out base/policy
+rollouts base "$SEED"                                                            # D ← rollouts of π_0
+verifier base base/turn*.steps.jsonl
+
+# ── Expert iteration ─────────────────────────────────────────────────────────────────────────────────────────────
+for method in $METHODS; do
+  previous=base steps="base/turn*.steps.jsonl"
+  for i in $(seq "$ITERATIONS"); do
+    x=$method-$i; mkdir -p "$x"; echo "── $x, after $SECONDS s"
+    stage 04_relabel.py --scored "$previous/scored.jsonl" --method "$method" --out "$x/examples.jsonl"      # Eqs. 4, 5
+    stage 05_train_policy.py --base base/policy --examples "$x/examples.jsonl" --lr 1e-3 --steps "$STEPS" --seed "$SEED" --out "$x/policy"
+    rollouts "$x" $((SEED + 1000 * i))                                           # D ← D ∪ D_i
+    steps="$steps $x/turn*.steps.jsonl"
+    verifier "$x" $steps                                                         # Eq. 3 on all of D
+    previous=$x
+  done
+done
+
+# ── Test time ────────────────────────────────────────────────────────────────────────────────────────────────────
+echo "── evaluation, after $SECONDS s"
+evaluate base
+for method in $METHODS; do for i in $(seq "$ITERATIONS"); do evaluate "$method-$i"; done; done
+python "$HERE/06_eval.py" report --run . --out report.md
+echo "── done in $SECONDS s: $RUN/report.md"

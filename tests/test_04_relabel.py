@@ -1,0 +1,92 @@
+"""Stage 04: Eq. 4 and Eq. 5 against a table written out."""
+import pytest
+from conftest import read, run, stage, step, write
+
+ex = stage(4)
+#                                   policy     trajectory turn  code   public hidden score
+ROWS = [step("p", code="wrong", score=3.0),
+        step("p", code="good", trajectory=0, turn=2, public=True, hidden=True, score=0.5),
+        step("p", code="better", trajectory=1, public=True, hidden=True, score=0.7),
+        step("p", code="half", trajectory=2, public=True, hidden=False, score=2.0),
+        step("q", code="bad", score=-1.0),
+        step("q", code="likely", trajectory=1, score=1.0)]
+ROWS[1]["messages"] = ROWS[0]["messages"] + [dict(role="assistant", content=ROWS[0]["completion"]), dict(role="user", content="`f(1)` gave 1, expected 2")]
+
+
+def labels(examples):
+    return [e["completion"][0]["content"].split("\n")[1] for e in examples]
+
+
+def test_eq_4_and_5():
+    # p: 1 + 0.1·0.7 for `better` beats 1 + 0.1·0.5 for `good`, 0.1·3 for `wrong`, 0.1·2 for `half` (public alone is not right).
+    # q: no right program was sampled; the verifier's favourite is imitated.
+    examples = ex.relabel(ROWS)
+    assert labels(examples) == ["better"] * 4 + ["likely"] * 2
+    assert [e["prompt"] for e in examples] == [r["messages"] for r in ROWS]          # the states, untouched
+    assert examples[0]["completion"] == [dict(role="assistant", content=ROWS[2]["completion"])]
+    assert set(examples[0]) == {"task_id", "prompt", "completion"}
+
+
+@pytest.mark.parametrize("beta_oracle, beta_learned, expected", [
+    (1.0, 0.0, "better"),           # β_L = 0: a tie of two right programs goes to the earliest turn
+    (0.0, 1.0, "wrong"),            # β_O = 0: the verifier alone
+    (1.0, 0.5, "better"),           # 1 + 0.35 against 0.5 · 3 = 1.5 → wrong
+    (1.0, 0.1, "better"),
+])
+def test_betas(beta_oracle, beta_learned, expected):
+    if (beta_oracle, beta_learned) == (1.0, 0.5): expected = "wrong"
+    assert labels(ex.relabel(ROWS[:4], beta_oracle, beta_learned)) == [expected] * 4
+
+
+def test_ties_go_to_the_earliest_turn_then_policy_then_trajectory():
+    def winner(*rows): return ex.best_step([step(public=True, hidden=True, score=0.0, code=str(k), **r) for k, r in enumerate(rows)], 1.0, 0.1)["code"]
+    assert winner(dict(turn=2, trajectory=0), dict(turn=1, trajectory=5)) == "1"
+    assert winner(dict(policy="mucode-1", trajectory=0), dict(policy="base", trajectory=5)) == "1"
+    assert winner(dict(trajectory=2), dict(trajectory=1)) == "1"
+
+
+def test_the_label_is_the_earliest_completion_word_for_word():
+    first, second = step(trajectory=0, code="c", public=True, hidden=True, score=1.0), step(trajectory=1, code="c", public=True, hidden=True, score=1.0)
+    first["completion"], second["completion"] = "Here:\n```python\nc\n```", "c"
+    assert ex.relabel([second, first])[0]["completion"][0]["content"] == "Here:\n```python\nc\n```"
+
+
+def test_judged_both_ways_counts_as_right():
+    rows = [step(code="c", score=0.0), step(code="c", trajectory=1, public=True, hidden=True, score=0.0), step(code="d", trajectory=2, score=5.0)]
+    assert labels(ex.relabel(rows)) == ["c"] * 3
+    assert ex.judge_programs(rows) == {"c": True, "d": False}
+
+
+def test_drop_uncovered():
+    assert labels(ex.relabel(ROWS, drop_uncovered=True)) == ["better"] * 4
+
+
+def test_rft_keeps_successful_trajectories_as_generated():
+    assert labels(ex.imitate(ROWS)) == ["wrong", "good", "better"]                   # turn 1 of trajectory 0 too; `half` and q are out
+
+
+def test_stage(tmp_path, capsys):
+    scored, out = write(tmp_path / "scored", ROWS), tmp_path / "out"
+    run(4, "--scored", scored, "--out", out)
+    said = capsys.readouterr().out
+    assert labels(read(out)) == ["better"] * 4 + ["likely"] * 2
+    assert "no right program for 1 of 2 problems; y* wrong although a right one was sampled for 0" in said
+    run(4, "--scored", scored, "--out", out, "--beta-oracle", "0")
+    assert labels(read(out))[:4] == ["wrong"] * 4 and "was sampled for 1" in capsys.readouterr().out
+    run(4, "--scored", scored, "--out", out, "--method", "rft")
+    assert labels(read(out)) == ["wrong", "good", "better"]
+    run(4, "--scored", scored, "--out", out, "--drop-uncovered")
+    assert len(read(out)) == 4
+
+
+@pytest.mark.parametrize("rows, args, words", [
+    (ROWS[4:], ["--method", "rft"], ["no example"]),
+    ([{**ROWS[0], "score": "high"}], [], ["row 1", "'score'"]),
+    ([{k: v for k, v in ROWS[0].items() if k != "messages"}], [], ["row 1", "'messages'", "missing"]),
+    (["{"], [], ["row 1", "JSON"]), ([], [], ["no rows"]),
+    ([ROWS[0], ROWS[0]], [], ["row 2", "trajectory"]),
+])
+def test_bad_input(tmp_path, refused, rows, args, words):
+    scored = write(tmp_path / "scored", rows)
+    refused(lambda: run(4, "--scored", scored, "--out", tmp_path / "out", *args), scored, *words)
+    assert not (tmp_path / "out").exists()

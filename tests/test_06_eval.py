@@ -1,0 +1,149 @@
+"""Stage 06: the rules, the search, the interval."""
+import itertools, json, random
+
+import pytest
+from conftest import problem, read, run, stage, step, write
+
+ex = stage(6)
+
+
+def candidate(public=False, hidden=False, score=0.0, code="c"):
+    return dict(completion=code, code=code, public_passed=public, hidden_passed=hidden, feedback="" if public else f"{code} is wrong", score=score, tokens=3)
+
+
+def test_rules_by_hand():
+    #                   0: fails, best score      1: public only           2: right                3: public only, ties with 1   4: fails
+    five = [candidate(score=9.0), candidate(True, score=1.0), candidate(True, True, score=0.5), candidate(True, score=1.0), candidate(score=9.0)]
+    assert {rule: ex.pick(rule, five, 0.85) for rule in ex.RULES} == {"Random": 4, "LV": 0, "PT": 1, "PT+LV": 1, "oracle": 2}
+    none = [candidate(score=1.0), candidate(score=3.0), candidate(score=3.0), candidate(hidden=True, score=2.0)]
+    assert {rule: ex.pick(rule, none, 0.3) for rule in ex.RULES} == {"Random": 1, "LV": 1, "PT": 1, "PT+LV": 1, "oracle": 0}
+    assert ex.pick("PT", none, 0.99) == ex.pick("Random", none, 0.99) == 3           # PT without a pass is Random
+    assert ex.pick("oracle", [candidate(True), candidate()], 0.0) == 1               # it would rather go on than stop wrong
+
+
+def environment(codes, hidden_of=lambda task, code: code == "good"):
+    """Stubs: codes[task][turn][candidate] is what is sampled; a code that starts with g or p passes the public tests."""
+    asked = []
+    def sample(wanted):
+        asked.append(dict(wanted))
+        return {key: (json.loads(key[2]), codes[key[0]][turn - 1][key[3]], 3) for key, turn in wanted.items()}
+    def judge(pairs): return {(t, c): (c[0] in "gp", hidden_of(t, c), "" if c[0] in "gp" else f"{c} is wrong") for t, c in pairs}
+    def score(pairs): return {pair: float(len(pair[1])) for pair in pairs}
+    return sample, judge, score, asked
+
+
+CODES = {"a": [["bad", "worse"], ["bad2", "public"], ["no", "no"]], "b": [["good", "bad"], ["x", "x"], ["x", "x"]], "c": [["bad", "b"], ["bad", "b"], ["good", "b"]]}
+PROBLEMS = [problem(t) for t in "abc"]
+PT = ("PT", 2, 0.7, "real")
+
+
+def test_search_by_hand():
+    sample, judge, score, asked = environment(CODES)
+    rows = list(ex.search(PROBLEMS, [("LV", 2, 0.7, "real"), PT], 3, sample, judge, score, 0))
+    story = lambda rule, task: [(r["turn"], r["candidates"][r["picked"]]["code"]) for r in rows if r["rule"] == rule and r["task_id"] == task]
+    # LV takes the longest: a: worse → public (passes, stops); b: good; c: bad → bad → good.
+    assert story("LV", "a") == [(1, "worse"), (2, "public")] and story("LV", "b") == [(1, "good")] and story("LV", "c") == [(1, "bad"), (2, "bad"), (3, "good")]
+    second = next(r for r in rows if r["rule"] == "LV" and r["task_id"] == "a" and r["turn"] == 2)
+    assert second["messages"] == [dict(role="user", content="Write f for a."), dict(role="assistant", content="worse"), dict(role="user", content="worse is wrong")]
+    assert {r["rule"]: r["programs_run"] for r in rows} == {"LV": 1, "PT": 2}
+    assert len(asked[0]) == 6                                                        # turn 1: three problems, two candidates, once for both rules
+    right = ex.correct_by_turn(rows, 3)
+    assert right["LV", 2, 0.7, "real"] == {"a": [False] * 3, "b": [True] * 3, "c": [False, False, True]}      # a public pass alone is not right
+
+
+def test_hidden_results_steer_nothing():
+    """Flip every hidden result: states, picks and stops stay the same for all rules but the oracle."""
+    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ("fresh", "swapped")]
+    runs = []
+    for hidden in (lambda t, c: c == "good", lambda t, c: c != "good", lambda t, c: True, lambda t, c: False):
+        sample, judge, score, asked = environment(CODES, hidden)
+        rows = list(ex.search(PROBLEMS, arms, 3, sample, judge, score, 0))
+        runs.append(([(r["rule"], r["variant"], r["task_id"], r["turn"], r["messages"], r["picked"]) for r in rows], [list(a) for a in asked]))
+    assert runs[0] == runs[1] == runs[2] == runs[3]
+
+
+def test_controls():
+    codes = {t: [["bad" + t], ["bad2" + t], ["bad3" + t]] for t in "abc"}
+    arms = [("Random", 1, 0.7, v) for v in ("real", "fresh", "swapped")]
+    sample, judge, score, _ = environment(codes)
+    rows = {(r["variant"], r["task_id"], r["turn"]): r["messages"] for r in ex.search(PROBLEMS, arms, 3, sample, judge, score, 0)}
+    assert [len(rows["fresh", "a", t]) for t in (1, 2, 3)] == [1, 1, 1]
+    real, swapped = rows["real", "a", 2], rows["swapped", "a", 2]
+    assert real[:2] == swapped[:2] and real[2]["content"] == "bada is wrong" and swapped[2]["content"] == "badb is wrong"
+    assert rows["swapped", "c", 2][2]["content"] == "bada is wrong" and len(rows["swapped", "a", 3]) == 5
+
+
+def test_carried_forward():
+    row = lambda turn, good: dict(rule="PT", n=1, temperature=0.0, variant="real", task_id="a", turn=turn, picked=0, candidates=[candidate(True, good)])
+    assert ex.correct_by_turn([row(2, True), row(1, False)], 4)["PT", 1, 0.0, "real"]["a"] == [False, True, True, True]
+
+
+def test_interval_of_what_cannot_vary():
+    assert ex.interval([("r", g, 1.0) for g in "abc"]) == (1.0, 1.0, 1.0)
+    assert ex.interval([("r", "a", 0.25)]) == (0.25, 0.25, 0.25)
+
+
+def spread(values):
+    """All equally likely bootstrap means of one group by enumeration."""
+    return sorted(sum(draw) / len(values) for draw in itertools.product(values, repeat=len(values)))
+
+
+def test_interval_equals_enumeration():
+    for values in ([0, 0, 1, 1], [0, 0, 0, 0, 1], [1, 2, 4]):
+        means = spread(values)
+        low, high = means[int(0.025 * len(means))], means[-1 - int(0.025 * len(means))]
+        mean, l, h = ex.interval([("r", "one group", v) for v in values], 20000)
+        assert mean == sum(values) / len(values) and l == pytest.approx(low, abs=0.02) and h == pytest.approx(high, abs=0.02)
+
+
+def test_groups_and_runs_are_resampled_as_a_whole():
+    # Two groups of 50 equal problems: the mean is 0, ½ or 1 with probability ¼, ½, ¼, so the interval is [0, 1]; problems alone would give ±.1.
+    clustered = [("r", g, float(g == "a")) for g in "ab" for _ in range(50)]
+    assert ex.interval(clustered)[1:] == (0.0, 1.0)
+    assert ex.interval([("r", k, float(k % 2)) for k in range(100)])[1] > 0.35
+    # The same for two runs in which every problem agrees.
+    assert ex.interval([(run, k, float(run == "x")) for run in "xy" for k in range(50)])[1:] == (0.0, 1.0)
+
+
+def test_difference_is_paired():
+    rng = random.Random(0)
+    keys = [("r", g, f"{g}{k}") for g in range(40) for k in range(5)]
+    base = {key: float(rng.random() < 0.5) for key in keys}
+    assert ex.difference({k: v for k, v in base.items()}, base) == "+0.0 [+0.0, +0.0], inside the noise"
+    assert ex.difference({k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0], above zero"
+    assert ex.difference({k: v - 0.01 for k, v in base.items()}, base).endswith("below zero")
+
+
+def folder(tmp_path, name="run", change=False):
+    """A run of two policies and two problems, written by hand."""
+    for policy, second in (("base", "bad2"), ("mucode-1", "good")):
+        sample, judge, score, _ = environment({"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]})
+        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ("real", "fresh", "swapped")), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
+        rows = [dict(r, policy=policy) for r in ex.search([problem("a"), problem("b")], arms, 2, sample, judge, score, 0)]
+        (tmp_path / name / policy).mkdir(parents=True)
+        write(tmp_path / name / policy / "eval.jsonl", rows)
+        write(tmp_path / name / policy / "scored.jsonl", [step("a", policy=policy, score=0.0), step("b", policy=policy, public=True, hidden=True, code="g", score=1.0)])
+    return tmp_path / name
+
+
+def test_report(tmp_path, capsys):
+    path = folder(tmp_path)
+    for name in ("one.md", "two.md"): run(6, "report", "--run", path, "--out", tmp_path / name)
+    text = (tmp_path / "one.md").read_text()
+    assert text == (tmp_path / "two.md").read_text()
+    assert "| base | greedy | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |" in text
+    assert "| mucode-1 | greedy | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
+    assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0], inside the noise | +50.0 [+0.0, +100.0], inside the noise |" in text
+    assert "1 of 2" in text and "bad is wrong" in text
+    run(6, "report", "--run", path, folder(tmp_path, "second"), "--out", tmp_path / "both.md")
+    assert "2 run(s)" in (tmp_path / "both.md").read_text()
+
+
+def test_bad_input(tmp_path, refused):
+    (tmp_path / "empty").mkdir()
+    refused(lambda: run(6, "report", "--run", tmp_path / "empty", "--out", tmp_path / "o"), tmp_path / "empty", "base/eval.jsonl")
+    path = folder(tmp_path)
+    rows = read(path / "base/eval.jsonl")
+    write(path / "base/eval.jsonl", [rows[0], {**rows[1], "picked": None}])
+    refused(lambda: run(6, "report", "--run", path, "--out", tmp_path / "o"), "base/eval.jsonl", "row 2", "'picked'")
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,82 @@
+"""All six stages on other models and other problems; what every stage has in common."""
+import importlib, os, re, subprocess, sys
+
+import pytest
+from conftest import ROOT, STAGES, problem, read, run, stage, write
+
+TASKS = [("add", "Add two numbers.", "a, b", "a + b", ["add(1, 2) == 3"], ["add(5, 5) == 10", "add(-1, 0) == -1"]),
+         ("twice", "Double a number.", "x", "2 * x", ["twice(4) == 8"], ["twice(0) == 0", "twice(-3) == -6"]),
+         ("last", "The last item of a list.", "xs", "xs[-1]", ["last([1, 7]) == 7"], ["last([3]) == 3", "last('ab') == 'b'"]),
+         ("size", "How many items a list has.", "xs", "len(xs)", ["size([]) == 0"], ["size([1, 2]) == 2"])]
+LLAMA = ("{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
+QWEN = ("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def make_model(path, kind, problems):
+    """A random 2-layer model of a real architecture, with a tokenizer and a chat template of its family; Qwen pads with its end-of-text token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    import torch
+    torch.manual_seed(0)
+    special = re.findall(r"<\|\w+\|>", LLAMA if kind == "llama" else QWEN)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    raw.train_from_iterator([p["prompt"] + p["reference"] for p in problems], trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(dict.fromkeys(special)), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    end = "<|eot_id|>" if kind == "llama" else "<|im_end|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=end, pad_token=None if kind == "llama" else end, chat_template=LLAMA if kind == "llama" else QWEN)
+    config, model = (LlamaConfig, LlamaForCausalLM) if kind == "llama" else (Qwen2Config, Qwen2ForCausalLM)
+    model = model(config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                         max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id))
+    model.generation_config = GenerationConfig(eos_token_id=[tokenizer.eos_token_id])
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_six_stages(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    problems = [problem(name, prompt=f"{text} Write {name}({args}).", entry_point=name, public=["assert " + t for t in public],
+                        hidden=["assert " + t for t in hidden], reference=f"def {name}({args}):\n    return {body}") for name, text, args, body, public, hidden in TASKS]
+    write(tmp_path / "p", problems)
+    make_model(tmp_path / "model", kind, problems)
+    # School: each problem with its own program, and with another's body half of the time, so that it writes right and wrong ones.
+    chat = lambda p, body: dict(task_id=p["task_id"], prompt=[dict(role="user", content=p["prompt"])],
+                                completion=[dict(role="assistant", content=f"```python\n{p['reference'].rpartition('return')[0]}return {body}\n```")])
+    write(tmp_path / "school", [chat(p, body) for p, task in zip(problems, TASKS) for body in (task[3], "None")])
+    run(5, "--base", "model", "--examples", "school", "--out", "base", "--steps", 60, "--lr", 5e-3, "--batch-size", 8)
+    previous = []
+    for t in (1, 2):
+        run(1, "--problems", "p", "--policy", "base", "--out", f"t{t}.samples.jsonl", "--trajectories", 5, "--max-new-tokens", 60, "--temperature", 1, *previous)
+        run(2, "--problems", "p", "--samples", f"t{t}.samples.jsonl", "--out", f"t{t}.steps.jsonl")
+        previous = ["--previous", f"t{t}.steps.jsonl"]
+    run(3, "train", "--problems", "p", "--steps", "t1.steps.jsonl", "t2.steps.jsonl", "--base", "base", "--out", "verifier", "--lr", 1e-3)
+    run(3, "score", "--problems", "p", "--steps", "t1.steps.jsonl", "t2.steps.jsonl", "--verifier", "verifier", "--out", "scored.jsonl")
+    run(4, "--scored", "scored.jsonl", "--out", "examples.jsonl")
+    run(5, "--base", "base", "--examples", "examples.jsonl", "--out", "mucode-1", "--steps", 40, "--lr", 3e-3)
+    run(6, "search", "--problems", "p", "--policy", "mucode-1", "--verifier", "verifier", "--out", "eval.jsonl", "--max-new-tokens", 60, "--n", 2)
+    rows = [r for r in read("eval.jsonl") if r["rule"] == "Random" and r["n"] == 1 and r["temperature"] == 0 and r["turn"] == 1]
+    assert len(rows) == 4 and sum(r["candidates"][0]["hidden_passed"] for r in rows) >= 3     # the expert's right programs were learned
+
+
+def test_importing_a_stage_does_nothing():
+    code = (f"import sys; sys.path.insert(0, {ROOT!r}); sys.argv = ['x', '--nonsense']; import importlib\n"
+            f"for name in {STAGES!r}: importlib.import_module(name)\nassert 'torch' not in sys.modules and 'transformers' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stdout and not done.stderr, done.stderr
+
+
+def test_plumbing_is_the_same_everywhere():
+    part = {name: re.search(r"def stop\(.*?os\.replace\(path \+ \".part\", path\)\n", open(f"{ROOT}/{name}.py").read(), re.S)[0] for name in STAGES}
+    assert len(set(part.values())) == 1
+
+
+def test_edges_go_backwards():
+    """A stage imports earlier ones by name, never itself; 03 may use 05's batching of the same model."""
+    for name in STAGES:
+        for other in re.findall(r'import_module\("(\w+)"\)', open(f"{ROOT}/{name}.py").read()): assert other != name and other in STAGES
+
+
+def test_shell_script_parses():
+    subprocess.run(["bash", "-n", f"{ROOT}/run_all.sh"], check=True)
