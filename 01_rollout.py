@@ -1,30 +1,32 @@
 """Stage 01 · rollout: one turn of sampling, a program for every trajectory that is still open.
 
-What it does in μCode (Algorithm 1, line 3). The policy π meets each problem x in several independent trajectories.
-The state s_t is the chat so far: the problem, then for each earlier turn the program y and the feedback o that it
-got. This stage samples y_t ~ π(· | s_t) for all open trajectories; stage 02 runs what was written; then this stage
-is called again for turn t + 1 with those steps as --previous. A trajectory stays open while its PUBLIC tests fail.
-Hidden results are never read here.
+What it does in μCode (Algorithm 1, line 3). The policy π meets each problem x in several independent
+trajectories. The state s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1}) is the chat so far: the problem, then
+for each earlier turn the program y and the feedback o that it got. This stage samples y_t ~ π(· | s_t)
+for all open trajectories; stage 02 runs what was written; then this stage is called again for turn
+t + 1, with those steps as --previous. A trajectory stays open while its PUBLIC tests fail, and hidden
+results are never read here.
 
-Noise by row. Token k of a row is drawn by inverse CDF from the k-th number of a stream seeded with
-hash(seed, task_id, trajectory, turn). So what a row says does not depend on its neighbours in the batch, and a
-run that was cut off goes on from its finished rows (NAME.part) to the same bytes.
+Noise by row. Token k of a row is drawn by inverse CDF from the k-th number of a stream that is seeded
+with hash(seed, task_id, trajectory, turn). So what a row says does not depend on its neighbours in the
+batch, and a run that was cut off goes on from its finished rows (in NAME.part) to the same bytes.
 
-READS   problems.jsonl   task_id, prompt (turn 1)        turn{t-1}.steps.jsonl   --previous (later turns)
-WRITES  *.samples.jsonl  one row a sampled program, for example
+READS   problems.jsonl       task_id, prompt (turn 1)
+        turn{t−1}.steps.jsonl  --previous (later turns)
+WRITES  *.samples.jsonl      one row a sampled program, for example
         {"policy": "base", "task_id": "train-17", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
-         "completion": "```python\\ndef f(xs): …```", "tokens": 12}
+         "completion": "```python\\ndef f(xs): …```", "tokens": 13}
 RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
         python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
-COSTS   the embedded world: 1,500 programs a second on two CPU cores, after 5 s of imports.
+COSTS   the embedded world: about 1,500 programs a second on two CPU cores, after 5 s of imports
 
-Differs from the paper's code: there, SGLang samples unseeded, and N = 1 runs stop on hidden results too.
+Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
 """
 import argparse, hashlib, json, os, sys
 
 
-# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -33,61 +35,60 @@ def stop(message):
 
 
 def read_jsonl(path, fields, key=()):
-    """All rows of a JSON Lines file. `fields` = {name: type} must be in every row, and no two rows may share their `key` fields."""
+    """The rows of a JSON Lines file. Every row has `fields` = {name: type}; no two share their `key` fields."""
     rows, seen = [], set()
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            for n, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    stop(f"{path}, row {n}: not a JSON object; one object a line is expected")
-                for name, kind in fields.items():
-                    if name not in row:
-                        stop(f"{path}, row {n}: field '{name}' is missing")
-                    if not isinstance(row[name], kind) or (isinstance(row[name], bool) and kind is not bool):
-                        stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, a {getattr(kind, '__name__', 'number')} is expected")
-                mine = tuple(row.get(name) for name in key)
-                if key and mine in seen:
-                    stop(f"{path}, row {n}: fields {', '.join(key)} = {mine} stand in an earlier row too; keep one of them")
-                seen.add(mine)
-                rows.append(row)
-    except OSError as e:
-        stop(f"{path}: {e.strerror}")
-    except ValueError as e:
-        stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
-    return rows or stop(f"{path}: no rows; the stage that writes this file did not finish or had nothing to write")
+        for n, line in enumerate(open(path, encoding="utf-8", newline="\n"), 1):
+            row = json.loads(line)
+            if not isinstance(row, dict): stop(f"{path}, row {n}: not a JSON object; one a line is expected")
+            for name, kind in fields.items():
+                if name not in row: stop(f"{path}, row {n}: field '{name}' is missing")
+                if not isinstance(row[name], kind) or isinstance(row[name], bool) and kind is not bool:
+                    stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, "
+                         f"a {getattr(kind, '__name__', 'number')} is expected")
+            mine = tuple(row.get(name) for name in key)
+            if mine and mine in seen: stop(f"{path}, row {n}: {', '.join(key)} = {mine} stands in an earlier row too")
+            seen.add(mine)
+            rows.append(row)
+    except OSError as e: stop(f"{path}: {e.strerror}")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
     with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
+        for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
 
 
-# ── The chat as tokens: the one place where a state is turned into what the model reads ──────────────────────────
+# ── The chat as tokens: the one place where a state becomes what the model reads ─────────────────
 
 def render(tokenizer, messages, reply=True):
-    """Chat → token ids with the model's own template. `reply`: end with the opening of the assistant's turn.
-
-    The date is fixed, because the template of Llama-3.2 would write today's.
-    """
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=reply, return_dict=False, date_string="26 Jul 2024")
+    """Chat → token ids, with the model's own template. `reply`: end with the opening of its answer."""
+    # The date is fixed because the template of Llama-3.2 would write today's: another day, other bytes.
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=reply, return_dict=False,
+                                         date_string="26 Jul 2024")
 
 
 def next_messages(step):
-    """s_{t+1} from a step: s_t, then y_t as the assistant, then o_t as the user, both word for word."""
-    return step["messages"] + [dict(role="assistant", content=step["completion"]), dict(role="user", content=step["feedback"])]
+    """s_{t+1}: s_t, then y_t as the assistant and o_t as the user, both word for word."""
+    return step["messages"] + [dict(role="assistant", content=step["completion"]),
+                               dict(role="user", content=step["feedback"])]
 
 
 def is_chat(messages):
-    """A chat that a template can take: [{"role": …, "content": …}, …], not empty."""
-    return bool(messages) and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages)
+    """Can a template take it? [{"role": …, "content": …}, …], not empty."""
+    return bool(messages) and all(isinstance(m, dict) and isinstance(m.get("role"), str)
+                                  and isinstance(m.get("content"), str) for m in messages)
 
 
 def fit(tokenizer, messages, room):
-    """Drop the oldest (y, o) of a state until it has at most `room` tokens → (messages, ids, pairs dropped), ids None if x alone is too long."""
+    """Drop the oldest (y, o) of a state until it has at most `room` tokens.
+
+    → (messages, ids, pairs dropped); ids is None where x alone is too long. The shortened chat is what
+    the row keeps, so that training sees what was sampled from.
+    """
     dropped = 0
     while len(ids := render(tokenizer, messages)) > room:
         if len(messages) < 3: return messages, None, dropped
@@ -95,7 +96,9 @@ def fit(tokenizer, messages, room):
     return messages, ids, dropped
 
 
-# ── The model ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The model ────────────────────────────────────────────────────────────────────────────────────
+# torch and transformers take seconds to import, so they are imported where they are needed: a bad
+# input file is reported at once, and importing this stage costs nothing.
 
 def pick_device():
     import torch
@@ -103,29 +106,35 @@ def pick_device():
 
 
 def load_tokenizer(path):
-    """The tokenizer of a checkpoint, with a chat template and a padding token."""
+    """The tokenizer of a checkpoint folder or hub name; it must have a chat template."""
     from transformers import AutoTokenizer, logging
-    logging.set_verbosity_error(); logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try: tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer can be loaded from here ({str(e).splitlines()[0][:120]})")
-    if not tokenizer.chat_template: stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
-    if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token       # only ever masked out
+    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer loads from here ({first_line(e)})")
+    if not tokenizer.chat_template:
+        stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
     return tokenizer
 
 
 def load_policy(path):
-    """A checkpoint folder or hub name → (model ready to sample, tokenizer). bfloat16 on cuda, float32 elsewhere."""
+    """π from a checkpoint folder or hub name → (model, tokenizer). bfloat16 on cuda, float32 elsewhere."""
     import torch
     from transformers import AutoModelForCausalLM
-    tokenizer = load_tokenizer(path)
-    device = pick_device()
-    try: model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
-    except (OSError, ValueError) as e: stop(f"{path}: no model can be loaded from here ({str(e).splitlines()[0][:120]})")
+    tokenizer, device = load_tokenizer(path), pick_device()
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try: model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({first_line(e)})")
     return model.to(device).eval(), tokenizer
 
 
+def first_line(error):
+    return str(error).strip().splitlines()[0][:120]
+
+
 def stop_ids(model, tokenizer):
-    """The ids that end an answer: Llama has three, Gemma's is not the tokenizer's eos, so ask the generation config too."""
+    """The ids that end an answer."""
+    # Llama has three and Gemma's is not the tokenizer's eos, so the generation config is asked too.
     ids = model.generation_config.eos_token_id
     return sorted({*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id} - {None})
 
@@ -134,142 +143,163 @@ def context_length(model):
     return getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30)
 
 
-# ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Sampling ─────────────────────────────────────────────────────────────────────────────────────
 
 def noise(seed, task_id, trajectory, turn, count):
-    """`count` uniform numbers in [0, 1) that belong to one row and to nothing else."""
+    """`count` uniform numbers in [0, 1) that belong to one row and to nothing else; longer ones begin the same."""
     import numpy as np
     key = hashlib.sha256(f"{seed}\n{task_id}\n{trajectory}\n{turn}".encode()).digest()
-    return np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little"))).random(count, dtype=np.float32)
+    return np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little"))).random(count, np.float32)
 
 
 def choose(logits, uniform, temperature):
-    """Next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy, else inverse CDF."""
+    """The next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy."""
     import torch
     if temperature == 0: return logits.argmax(-1)
-    cdf = torch.softmax(logits.float() / temperature, -1).cumsum(-1)                  # (B, V)
-    return torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    cdf = torch.softmax(logits.float() / temperature, -1).cumsum(-1)                       # (B, V)
+    # Inverse CDF: the first token whose cumulative probability exceeds u. Float sums do not end at 1
+    # exactly, so u is scaled by the last of them.
+    ids = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0]
+    return ids.clamp(max=logits.shape[-1] - 1)
 
 
 def sample_batch(model, prompts, noises, temperature, max_new_tokens, stops):
-    """y ~ π(· | s) for one batch. prompts: B lists of ids; noises: (B, max_new_tokens). → B lists of new ids, end token included.
+    """y ~ π(· | s) for one batch: B lists of ids, noises (B, max_new_tokens) → B lists of new ids.
 
-    Prompts are padded on the left. Each step feeds one token a row and reuses the keys and values of all earlier
-    ones; rows that have ended leave the batch as soon as they are an eighth of it.
+    The end token is part of the answer. Each pass feeds one token a row and reuses the keys and values
+    of all earlier ones.
     """
     import torch
     from transformers import DynamicCache
     device, width = model.device, max(map(len, prompts))
-    ids = torch.tensor([[stops[0]] * (width - len(p)) + p for p in prompts], device=device)                        # (B, W)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)                   # (B, W)
+    # Padded on the left, so that every row's next token stands at the same position of the cache.
+    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)        # (B, W)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    position = (mask.cumsum(-1) - 1).clamp(min=0)                                           # (B, W)
     uniform, ends = torch.as_tensor(noises, device=device), torch.tensor(stops, device=device)
-    position = (mask.cumsum(-1) - 1).clamp(min=0)
-    rows, done = torch.arange(len(prompts), device=device), torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    rows = torch.arange(len(prompts), device=device)         # which prompt each row of the batch is
+    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     out, cache = [[] for _ in prompts], DynamicCache(config=model.config)
     for k in range(max_new_tokens):
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        token = choose(logits[:, -1], uniform[rows, k], temperature)                                               # (B,)
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=position,
+                       past_key_values=cache, use_cache=True, logits_to_keep=1).logits      # (B, 1, V)
+        token = choose(logits[:, -1], uniform[rows, k], temperature)                        # (B,)
         for row, t, over in zip(rows.tolist(), token.tolist(), done.tolist()):
             if not over: out[row].append(t)
         done = done | torch.isin(token, ends)
         if done.all(): break
+        # Rows that have ended leave once they are an eighth of the batch: leaving costs a copy of the cache.
         if done.sum() * 8 >= len(done):
             keep = (~done).nonzero()[:, 0]
             cache.batch_select_indices(keep)
-            rows, mask, position, token, done = rows[keep], mask[keep], position[keep], token[keep], done[keep]
+            rows, mask, position, token, done = (x[keep] for x in (rows, mask, position, token, done))
         ids, position = token[:, None], position[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
     return out
 
 
-def sample(model, tokenizer, prompts, keys, temperature, max_new_tokens, batch_size, seed, label="sampling"):
-    """Sample every prompt (token ids) with the noise of its key (task_id, trajectory, turn), longest first.
+def sample(model, tokenizer, prompts, keys, temperature, max_new_tokens, batch_size, seed):
+    """Sample all prompts (token ids), each with the noise of its key (task_id, trajectory, turn).
 
     Yields (index, completion, tokens) as batches finish; the caller puts them in order.
     """
-    import torch
+    import numpy as np, torch
     from tqdm import tqdm
     stops = stop_ids(model, tokenizer)
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))               # equal lengths together: little padding
-    with torch.inference_mode(), tqdm(total=len(order), desc=f"  {label}", unit="program", disable=None, leave=False) as bar:
+    # Longest first: equal lengths stand together (little padding), and memory runs out at once or never.
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    bar = tqdm(total=len(order), desc="  sampling", unit="program", disable=None, leave=False)
+    with torch.inference_mode(), bar:
         for start in range(0, len(order), batch_size):
             part = order[start:start + batch_size]
-            noises = [noise(seed, *keys[i], max_new_tokens) for i in part]
-            import numpy as np
-            for i, ids in zip(part, sample_batch(model, [prompts[i] for i in part], np.stack(noises), temperature, max_new_tokens, stops)):
+            noises = np.stack([noise(seed, *keys[i], max_new_tokens) for i in part])
+            answers = sample_batch(model, [prompts[i] for i in part], noises, temperature, max_new_tokens, stops)
+            for i, ids in zip(part, answers):
                 yield i, tokenizer.decode(ids, skip_special_tokens=True), len(ids)
             bar.update(len(part))
 
 
-# ── One turn ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── One turn ─────────────────────────────────────────────────────────────────────────────────────
 
 def open_states(problems, previous, trajectories, name):
-    """The states to sample from, as rows without a completion: s_1 for every trajectory, or s_{t+1} of those still open."""
+    """Rows without a completion: s_1 of every trajectory, or s_{t+1} of those whose public tests failed."""
     if previous is None:
-        return [dict(policy=name, task_id=p["task_id"], trajectory=k, turn=1, messages=[dict(role="user", content=p["prompt"])])
+        return [dict(policy=name, task_id=p["task_id"], trajectory=k, turn=1,
+                     messages=[dict(role="user", content=p["prompt"])])
                 for p in problems for k in range(trajectories)]
-    return [dict(policy=name, task_id=s["task_id"], trajectory=s["trajectory"], turn=s["turn"] + 1, messages=next_messages(s))
-            for s in previous if not s["public_passed"]]
+    return [dict(policy=name, task_id=s["task_id"], trajectory=s["trajectory"], turn=s["turn"] + 1,
+                 messages=next_messages(s)) for s in previous if not s["public_passed"]]
+
+
+def finished_rows(part, settings):
+    """Whole rows of an earlier, cut-off call with the same settings (the first line of NAME.part)."""
+    if not os.path.exists(part): return {}
+    lines = open(part, encoding="utf-8").read().split("\n")[:-1]      # what follows the last newline was cut off
+    if not lines or lines[0] != settings: return {}
+    return {(r["task_id"], r["trajectory"], r["turn"]): r for r in map(json.loads, lines[1:])}
+
+
+def read_states(args):
+    """The open states of the command line's files, checked."""
+    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
+    if not args.previous: return open_states(problems, None, args.trajectories, args.name)
+    fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str, public_passed=bool,
+                  feedback=str)
+    previous = read_jsonl(args.previous, fields, ("policy", "task_id", "trajectory", "turn"))
+    known = {p["task_id"] for p in problems}
+    for n, s in enumerate(previous, 1):
+        if s["task_id"] not in known:
+            stop(f"{args.previous}, row {n}: task_id '{s['task_id']}' is not in {args.problems}")
+        if not is_chat(s["messages"]):
+            stop(f"{args.previous}, row {n}: field 'messages' is not a chat of role and content")
+    return open_states(problems, previous, args.trajectories, args.name)
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog="The docstring at the top of the file says the rest.")
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--problems", required=True, help="problems.jsonl")
     ap.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
     ap.add_argument("--out", required=True, help="samples.jsonl to write")
     ap.add_argument("--previous", help="steps.jsonl of the turn before (absent at turn 1)")
     ap.add_argument("--name", default="base", help="what the rows call this policy")
-    ap.add_argument("--trajectories", type=int, default=15, help="independent trajectories a problem (turn 1)")
+    ap.add_argument("--trajectories", type=int, default=15, help="trajectories a problem (turn 1)")
     ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy")
-    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a program may have")
+    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
     ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
 
-    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
-    previous = None
-    if args.previous:
-        previous = read_jsonl(args.previous, dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str, public_passed=bool, feedback=str),
-                              ("policy", "task_id", "trajectory", "turn"))
-        known = {p["task_id"] for p in problems}
-        for n, s in enumerate(previous, 1):
-            if s["task_id"] not in known: stop(f"{args.previous}, row {n}: task_id '{s['task_id']}' is not in {args.problems}")
-            if not is_chat(s["messages"]): stop(f"{args.previous}, row {n}: field 'messages' is not a chat of role and content")
-    states = open_states(problems, previous, args.trajectories, args.name)
+    states = read_states(args)
     if not states:
-        print(f"01 rollout: every trajectory of {args.previous} passed its public tests; nothing is open, nothing is written")
+        print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
         return
-
     model, tokenizer = load_policy(args.policy)
     room, shortened, prompts = context_length(model) - args.max_new_tokens, 0, []
-    for n, state in enumerate(states, 1):
+    for state in states:
         state["messages"], ids, dropped = fit(tokenizer, state["messages"], room)
-        if ids is None: stop(f"{args.problems}: task_id '{state['task_id']}', field 'prompt' has more tokens than the {room} that the context "
-                             f"of {args.policy} leaves beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
+        if ids is None:
+            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {room} tokens that "
+                 f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
         shortened += dropped > 0
         prompts.append(ids)
 
-    # Finished rows go to NAME.part as they come. Its first line holds the settings: other settings start afresh.
     keys = [(s["task_id"], s["trajectory"], s["turn"]) for s in states]
     settings = json.dumps({k: v for k, v in sorted(vars(args).items()) if k not in ("out", "batch_size")})
-    rows, part = {}, args.out + ".part"
-    if os.path.exists(part):
-        lines = open(part, encoding="utf-8").read().split("\n")[:-1]                  # what follows the last newline was cut off
-        if lines and lines[0] == settings:
-            rows = {(r["task_id"], r["trajectory"], r["turn"]): r for r in map(json.loads, lines[1:])}
-            print(f"  going on from {len(rows)} finished rows in {part}")
+    rows = finished_rows(args.out + ".part", settings)
+    if rows: print(f"  going on from {len(rows)} finished rows in {args.out}.part")
     todo = [i for i, key in enumerate(keys) if key not in rows]
-    with open(part, "w", encoding="utf-8") as file:
+    with open(args.out + ".part", "w", encoding="utf-8") as file:
         file.write("\n".join([settings, *map(json.dumps, rows.values())]) + "\n")
-        for j, completion, tokens in sample(model, tokenizer, [prompts[i] for i in todo], [keys[i] for i in todo], args.temperature,
-                                            args.max_new_tokens, args.batch_size, args.seed):
+        for j, completion, tokens in sample(model, tokenizer, [prompts[i] for i in todo], [keys[i] for i in todo],
+                                            args.temperature, args.max_new_tokens, args.batch_size, args.seed):
             rows[keys[todo[j]]] = dict(states[todo[j]], completion=completion, tokens=tokens)
             file.write(json.dumps(rows[keys[todo[j]]]) + "\n")
     rows = [rows[key] for key in keys]
     write_jsonl(args.out, rows)
 
-    print(f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, {sum(r['tokens'] for r in rows)} tokens"
-          + (f"; {shortened} states lost their oldest turns to fit the context" if shortened else "") + f" → {args.out}")
+    lost = f"; {shortened} states lost their oldest turns to fit the context" if shortened else ""
+    print(f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, "
+          f"{sum(r['tokens'] for r in rows)} tokens{lost} → {args.out}")
     print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:\n    "
           + (tokenizer.decode(prompts[0]) + rows[0]["completion"]).replace("\n", "\n    "))
 

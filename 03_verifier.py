@@ -1,36 +1,39 @@
 """Stage 03 · verifier: learn from the outcomes what a right program looks like.
 
-What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never the history: a
-program is right or wrong whatever was tried before. It is the language model itself with a new scalar head on its
-last token, trained on every program of D with its outcome R(x, y). Two losses:
+What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never
+the history: a program is right or wrong whatever was tried before. It is the language model itself with
+a new scalar head on its last token, trained on every program of D with its outcome r = R(x, y).
 
-    BT    − E log σ(R_φ(x, y⁺) − R_φ(x, y⁻))       over right/wrong pairs of the same problem     (Eq. 3, the default)
-    BCE   − E [r log σ(R_φ) + (1 − r) log(1 − σ(R_φ))]     over programs                          (Eq. 2)
+    BT    − E log σ(R_φ(x, y⁺) − R_φ(x, y⁻))   right/wrong pairs of the same problem   (the default)
+    BCE   − E [r log σ(R_φ) + (1 − r) log(1 − σ(R_φ))]   single programs   (Eq. 2, with the σ it lacks)
 
-BT is averaged over the pairs of a problem, then over problems, with + 10⁻³ · mean R_φ² to pin the scale that it leaves free. All
-pairs of a problem come from one forward pass that encodes each program once.
+BT is averaged over the pairs of a problem, then over problems, plus 10⁻³ · mean R_φ², which pins the
+level that differences leave free. All pairs of a problem share one forward pass: each program is
+encoded once. The verifier earns its place twice: it breaks the expert's ties (stage 04), and at test
+time it picks among programs that the public tests cannot tell apart (stage 06).
 
-The verifier earns its place twice: in training it breaks the expert's ties (stage 04), at test time it picks among
-programs that the public tests cannot tell apart (stage 06).
+train   READS problems.jsonl (prompt, group), *.steps.jsonl
+        WRITES DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, a row an epoch: {"epoch": 1,
+        "loss": 0.65, "pairwise": 0.72, "top1": 0.46, "problems": 83, "kept": true}
+score   READS *.steps.jsonl of all iterations
+        WRITES scored.jsonl: the same steps, each with "score": the raw logit R_φ
+RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*.steps.jsonl \\
+            --base base/policy --out base/verifier
+        python 03_verifier.py score --problems problems.jsonl --steps base/turn*.steps.jsonl \\
+            --verifier base/verifier --out base/scored.jsonl
+COSTS   the embedded world: about 25 s to train, 8 s to score on two CPU cores
 
-train   READS problems.jsonl (prompt, group), *.steps.jsonl    WRITES DIR/ (AutoModelForSequenceClassification) and
-        DIR/metrics.jsonl, a row an epoch: {"epoch": 1, "loss": 0.52, "pairwise": 0.74, "top1": 0.66, "problems": 71, "kept": true}
-score   READS *.steps.jsonl of all iterations    WRITES scored.jsonl: the steps, each with "score": the raw logit R_φ
-RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*.steps.jsonl --base base/policy --out base/verifier
-        python 03_verifier.py score --problems problems.jsonl --steps base/turn*.steps.jsonl --verifier base/verifier --out base/scored.jsonl
-COSTS   the embedded world: about 20 s to train, 3 s to score, after 5 s of imports.
-
-Differs from the paper's code: there, 32 pairs a problem are drawn with replacement and unseeded, and the evaluation
-split is the training split. Here a tenth of the groups is held out, the same in every iteration; the epoch that
-ranks their programs best is kept.
+Differs from the paper's code: there 32 pairs a problem are drawn with replacement and unseeded, and the
+evaluation split is the training split. Here a tenth of the groups is held out, the same in every
+iteration, and the epoch that ranks their programs best is kept.
 """
 import argparse, hashlib, importlib, json, os, random, sys
 
 rollout = importlib.import_module("01_rollout")
-training = importlib.import_module("05_train_policy")
+policy = importlib.import_module("05_train_policy")
 
 
-# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -39,40 +42,34 @@ def stop(message):
 
 
 def read_jsonl(path, fields, key=()):
-    """All rows of a JSON Lines file. `fields` = {name: type} must be in every row, and no two rows may share their `key` fields."""
+    """The rows of a JSON Lines file. Every row has `fields` = {name: type}; no two share their `key` fields."""
     rows, seen = [], set()
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            for n, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    stop(f"{path}, row {n}: not a JSON object; one object a line is expected")
-                for name, kind in fields.items():
-                    if name not in row:
-                        stop(f"{path}, row {n}: field '{name}' is missing")
-                    if not isinstance(row[name], kind) or (isinstance(row[name], bool) and kind is not bool):
-                        stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, a {getattr(kind, '__name__', 'number')} is expected")
-                mine = tuple(row.get(name) for name in key)
-                if key and mine in seen:
-                    stop(f"{path}, row {n}: fields {', '.join(key)} = {mine} stand in an earlier row too; keep one of them")
-                seen.add(mine)
-                rows.append(row)
-    except OSError as e:
-        stop(f"{path}: {e.strerror}")
-    except ValueError as e:
-        stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
-    return rows or stop(f"{path}: no rows; the stage that writes this file did not finish or had nothing to write")
+        for n, line in enumerate(open(path, encoding="utf-8", newline="\n"), 1):
+            row = json.loads(line)
+            if not isinstance(row, dict): stop(f"{path}, row {n}: not a JSON object; one a line is expected")
+            for name, kind in fields.items():
+                if name not in row: stop(f"{path}, row {n}: field '{name}' is missing")
+                if not isinstance(row[name], kind) or isinstance(row[name], bool) and kind is not bool:
+                    stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, "
+                         f"a {getattr(kind, '__name__', 'number')} is expected")
+            mine = tuple(row.get(name) for name in key)
+            if mine and mine in seen: stop(f"{path}, row {n}: {', '.join(key)} = {mine} stands in an earlier row too")
+            seen.add(mine)
+            rows.append(row)
+    except OSError as e: stop(f"{path}: {e.strerror}")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
     with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
+        for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
 
 
-# ── Data ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Data ─────────────────────────────────────────────────────────────────────────────────────────
 
 def distinct_programs(steps):
     """{task_id: {code: right}}. A program is (task_id, code); judged both ways, it counts once, as right."""
@@ -84,40 +81,42 @@ def distinct_programs(steps):
 
 
 def held_out(group):
-    """A tenth of the groups by hash: no variant of a held-out problem is trained on, in any iteration."""
+    """A tenth of the groups, by hash: no variant of a held-out problem is trained on in any iteration."""
     return hashlib.sha256(group.encode()).digest()[0] < 26
 
 
 def encode_program(tokenizer, prompt, code):
-    """What R_φ reads: the problem and the program as a chat of one turn."""
-    return rollout.render(tokenizer, [dict(role="user", content=prompt), dict(role="assistant", content=f"```python\n{code}\n```")], reply=False)
+    """What R_φ reads, as token ids: the problem and the program as a chat of one turn."""
+    return rollout.render(tokenizer, [dict(role="user", content=prompt),
+                                      dict(role="assistant", content=f"```python\n{code}\n```")], reply=False)
 
 
-# ── Losses and metrics ───────────────────────────────────────────────────────────────────────────────────────────
+# ── Losses and metrics ───────────────────────────────────────────────────────────────────────────
 
 def bt_loss(scores, labels, owners):
-    """Bradley–Terry (Eq. 3). scores (B,), labels (B,) of 0/1, owners (B,): which problem each program answers.
+    """Bradley–Terry. scores (B,), labels (B,) of 0/1, owners (B,): the problem of each program → scalar.
 
-    Mean of −log σ(R⁺ − R⁻) over all right × wrong pairs of a problem, then over the problems that have both;
-    + 10⁻³ · mean of R².
+    Mean of −log σ(R⁺ − R⁻) over the right × wrong pairs of a problem, then over problems that have both
+    kinds, + 10⁻³ · mean R².
     """
     import torch
     losses = []
     for owner in owners.unique():
         r, y = scores[owners == owner], labels[owners == owner].bool()
         if y.any() and not y.all():
-            losses.append(torch.nn.functional.softplus(r[~y][None, :] - r[y][:, None]).mean())      # softplus(−d) = −log σ(d)
+            gap = r[y][:, None] - r[~y][None, :]                               # (right, wrong): R⁺ − R⁻
+            losses.append(torch.nn.functional.softplus(-gap).mean())           # softplus(−d) = −log σ(d)
     return torch.stack(losses).mean() + 1e-3 * scores.square().mean()
 
 
 def bce_loss(scores, labels, owners=None):
-    """Binary cross-entropy (Eq. 2 with the σ that the printed equation lacks)."""
+    """Binary cross-entropy, Eq. 2. scores (B,), labels (B,) of 0/1 → scalar. Problems play no part."""
     import torch
     return torch.nn.functional.binary_cross_entropy_with_logits(scores, labels.float())
 
 
 def pairwise_accuracy(scores, labels):
-    """Share of right × wrong pairs of ONE problem that are ranked right; a tie is half. None without both kinds."""
+    """Share of ONE problem's right × wrong pairs that are ranked right; a tie is half. None without both kinds."""
     pairs = [(p > n) + 0.5 * (p == n) for p, y in zip(scores, labels) if y for n, z in zip(scores, labels) if not z]
     return sum(pairs) / len(pairs) if pairs else None
 
@@ -127,147 +126,177 @@ def top1(scores, labels):
     return bool(labels[max(range(len(scores)), key=lambda i: (scores[i], -i))])
 
 
-# ── Model ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Model ────────────────────────────────────────────────────────────────────────────────────────
 
 def load_verifier(path, new_head=False, seed=0):
-    """A classifier with one output. `new_head`: make one of the language model at `path`, with the head's std at 1/√(d+1)."""
+    """A checkpoint → (R_φ, tokenizer). `new_head`: make R_φ of the language model at `path`."""
     import torch
     from transformers import AutoModelForSequenceClassification
     tokenizer = rollout.load_tokenizer(path)
-    if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        # The score is read at the last token that is not padding, so padding must not be the end token. Any
-        # other token serves, since what follows the last one is masked out: take the one that is never used.
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
     torch.manual_seed(seed)
     try: model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
-    except (OSError, ValueError) as e: stop(f"{path}: no model can be loaded from here ({str(e).splitlines()[0][:120]})")
-    model.config.pad_token_id = tokenizer.pad_token_id
-    if new_head: torch.nn.init.normal_(model.score.weight, std=(model.config.get_text_config().hidden_size + 1) ** -0.5)
+    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({rollout.first_line(e)})")
+    if new_head:
+        config = model.config.get_text_config()
+        # With the library's std of 0.02 the first epoch only finds the scale of the scores.
+        torch.nn.init.normal_(model.score.weight, std=(config.hidden_size + 1) ** -0.5)
+        # The score is read at the last token that is not padding, so padding must not be the end token
+        # (many models ship with pad = eos). Otherwise it does not matter: it is masked out.
+        pad = tokenizer.pad_token_id
+        if pad in (None, tokenizer.eos_token_id) or pad >= config.vocab_size:
+            pad = int(tokenizer.eos_token_id == 0)
+        model.config.pad_token_id = config.pad_token_id = pad
     return model.to(rollout.pick_device()).eval(), tokenizer
 
 
-def forward(model, sequences, pad):
+def forward(model, sequences):
     """R_φ of a batch of token sequences → (B,), float32."""
     import torch
-    width = max(map(len, sequences))
-    ids = torch.tensor([s + [pad] * (width - len(s)) for s in sequences], device=model.device)                      # (B, T)
-    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=model.device)            # (B, T)
+    width, pad = max(map(len, sequences)), model.config.pad_token_id
+    ids = torch.tensor([s + [pad] * (width - len(s)) for s in sequences], device=model.device)             # (B, T)
+    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=model.device)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
         return model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, 0].float()
 
 
-def score_sequences(model, sequences, pad, batch_size, label="scoring"):
+def score_sequences(model, sequences, batch_size, label="scoring"):
     """R_φ of many sequences, longest first → list of floats in the order given."""
     import torch
     from tqdm import tqdm
     scores, order = [0.0] * len(sequences), sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    starts = tqdm(range(0, len(order), batch_size), desc=f"  {label}", unit="batch", disable=None, leave=False)
     with torch.inference_mode():
-        for start in tqdm(range(0, len(order), batch_size), desc=f"  {label}", unit="batch", disable=None, leave=False):
+        for start in starts:
             part = order[start:start + batch_size]
-            for i, score in zip(part, forward(model, [sequences[i] for i in part], pad).tolist()): scores[i] = score
+            for i, score in zip(part, forward(model, [sequences[i] for i in part]).tolist()): scores[i] = score
     return scores
 
 
-def measure(model, problems, pad, batch_size):
-    """Mean pairwise and top-1 accuracy over problems [(sequences, labels)] that have both a right and a wrong program."""
-    flat = score_sequences(model, [s for sequences, _ in problems for s in sequences], pad, batch_size, "measuring")
+def measure(model, problems, batch_size):
+    """Mean pairwise and top-1 accuracy over problems [(sequences, labels)], each with both kinds; None for none."""
+    flat = score_sequences(model, [s for sequences, _ in problems for s in sequences], batch_size, "measuring")
     pairwise, best = [], []
     for sequences, labels in problems:
         scores, flat = flat[:len(sequences)], flat[len(sequences):]
         pairwise.append(pairwise_accuracy(scores, labels))
         best.append(top1(scores, labels))
-    return (sum(pairwise) / len(pairwise), sum(best) / len(best)) if pairwise else (None, None)
+    return (sum(pairwise) / len(pairwise), sum(best) / len(best)) if problems else (None, None)
 
 
-def train(model, fit, held, pad, loss_name, epochs, peak, batch_size, most_programs, seed, score_batch):
-    """Train in place on `fit`, keep the epoch with the best pairwise accuracy on `held` → a row of metrics an epoch."""
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────
+
+def draw_programs(problems, most, rng):
+    """One step's batch of problems [(sequences, labels)] → sequences, labels, owners.
+
+    At most `most` programs a problem, half of that room for the right ones and half for the wrong ones.
+    """
+    batch, labels, owners = [], [], []
+    for owner, (sequences, right) in enumerate(problems):
+        for kind in (1, 0):
+            mine = [s for s, y in zip(sequences, right) if y == kind]
+            mine = rng.sample(mine, min(len(mine), most // 2))
+            batch += mine; labels += [kind] * len(mine); owners += [owner] * len(mine)
+    return batch, labels, owners
+
+
+def train(model, fit, held, args):
+    """Train in place on `fit`, keep the epoch with the best pairwise accuracy on `held` → metrics, a row an epoch."""
     import torch
     from tqdm import tqdm
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    rng, rows, best, step = random.Random(seed), [], None, 0
-    steps = epochs * -(-len(fit) // batch_size)
-    bar = tqdm(total=steps, desc="  training", unit="step", disable=None, leave=False)
-    for epoch in range(1, epochs + 1):
-        order, total = list(range(len(fit))), 0.0
-        rng.shuffle(order)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    loss_of, rng = bt_loss if args.loss == "bt" else bce_loss, random.Random(args.seed)
+    per_epoch, rows, best, weights = -(-len(fit) // args.batch_size), [], -1.0, None
+    bar = tqdm(total=args.epochs * per_epoch, desc="  training", unit="step", disable=None, leave=False)
+    for epoch in range(1, args.epochs + 1):
+        order, total = rng.sample(fit, len(fit)), 0.0           # the problems in a new order
         model.train()
-        for start in range(0, len(order), batch_size):
-            sequences, labels, owners = [], [], []
-            for i in order[start:start + batch_size]:
-                kinds = [[s for s, y in zip(*fit[i]) if y == kind] for kind in (True, False)]
-                for kind, mine in zip((1, 0), kinds):       # at most half of the room for right programs, half for wrong ones
-                    chosen = rng.sample(mine, min(len(mine), most_programs // 2))
-                    sequences += chosen; labels += [kind] * len(chosen); owners += [i] * len(chosen)
-            for group in optimizer.param_groups: group["lr"] = training.learning_rate(step, steps, peak)
-            to = dict(device=model.device)
-            scores = forward(model, sequences, pad)                                                                  # (B,)
-            loss = (bt_loss if loss_name == "bt" else bce_loss)(scores, torch.tensor(labels, **to), torch.tensor(owners, **to))
+        for step in range(per_epoch):
+            here = order[step * args.batch_size:(step + 1) * args.batch_size]
+            batch, labels, owners = draw_programs(here, args.programs, rng)
+            rate = policy.learning_rate((epoch - 1) * per_epoch + step, args.epochs * per_epoch, args.lr)
+            for group in optimizer.param_groups: group["lr"] = rate
+            scores = forward(model, batch)                                                                  # (B,)
+            loss = loss_of(scores, torch.tensor(labels, device=model.device), torch.tensor(owners, device=model.device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            total, step = total + loss.item() * len(order[start:start + batch_size]), step + 1
+            total += loss.item()
             bar.update(1)
         model.eval()
-        pairwise, best1 = measure(model, held, pad, score_batch)
-        rows.append(dict(epoch=epoch, loss=total / len(fit), pairwise=pairwise, top1=best1, problems=len(held), kept=False))
-        if best is None or pairwise is None or pairwise > rows[best[0]]["pairwise"]:
-            best = epoch - 1, {k: v.detach().clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(best[1])
-    rows[best[0]]["kept"] = True
+        pairwise, first = measure(model, held, args.score_batch)
+        rows.append(dict(epoch=epoch, loss=total / per_epoch, pairwise=pairwise, top1=first,
+                         problems=len(held), kept=False))
+        # A small set of programs is soon known by heart: the last epoch need not be the best one.
+        if pairwise is None or pairwise > best:
+            best, kept, weights = pairwise, epoch, {k: v.detach().clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(weights)
+    rows[kept - 1]["kept"] = True
+    bar.close()
     return rows
 
 
 def read_steps(problems_path, paths, fields):
-    """Problems by task_id, and the steps of all files; a step of an unknown problem stops the stage."""
+    """({task_id: problem}, the steps of all files); a step of an unknown problem stops the stage."""
     problems = {p["task_id"]: p for p in read_jsonl(problems_path, dict(task_id=str, prompt=str), ["task_id"])}
     if len(set(paths)) < len(paths): stop(f"--steps names a file twice: {' '.join(paths)}")
     steps = []
     for path in paths:
         for n, s in enumerate(read_jsonl(path, fields, ("policy", "task_id", "trajectory", "turn")), 1):
-            if s["task_id"] not in problems: stop(f"{path}, row {n}: task_id '{s['task_id']}' is not in {problems_path}")
+            if s["task_id"] not in problems:
+                stop(f"{path}, row {n}: task_id '{s['task_id']}' is not in {problems_path}")
             steps.append(s)
     return problems, steps
 
 
 def main_train(args):
-    problems, steps = read_steps(args.problems, args.steps, dict(task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
+    problems, steps = read_steps(args.problems, args.steps, dict(
+        task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
     programs = distinct_programs(steps)
     both = {task: mine for task, mine in programs.items() if len(set(mine.values())) == 2}
     if not both:
-        labels = {y for mine in programs.values() for y in mine.values()}
-        what = "no problem has both a right and a wrong program" if len(labels) == 2 else f"no program is {'wrong' if True in labels else 'right'}"
-        stop(f"{args.steps[0]}: {what}, so there is nothing to tell apart; sample more trajectories (fields 'public_passed', 'hidden_passed')")
+        kinds = {right for mine in programs.values() for right in mine.values()}
+        what = f"no program is {'wrong' if True in kinds else 'right'}"
+        if len(kinds) == 2: what = "no problem has both a right and a wrong program"
+        stop(f"{args.steps[0]}: {what} by fields 'public_passed' and 'hidden_passed', so there is nothing "
+             "to tell apart; sample more trajectories or other problems")
     model, tokenizer = load_verifier(args.base, new_head=True, seed=args.seed)
-    pad, sides, room = tokenizer.pad_token_id, ([], []), rollout.context_length(model)
+    fit, held = [], []
     for task, mine in both.items():
         sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for code in mine]
-        if max(map(len, sequences)) > room: stop(f"{args.problems}: task_id '{task}', field 'prompt' and a program have more tokens than the {room} of the context of {args.base}")
-        sides[held_out(problems[task].get("group", task))].append((sequences, list(mine.values())))
-    fit, held = sides if sides[0] else (sides[1], [])
-    rows = train(model, fit, held, pad, args.loss, args.epochs, args.lr, args.batch_size, args.programs, args.seed, args.score_batch)
-    training.save_checkpoint(model, tokenizer, rows, args.out)
+        if max(map(len, sequences)) > (room := rollout.context_length(model)):
+            stop(f"{args.problems}, task_id '{task}': field 'prompt' and a program have more than the {room} "
+                 f"tokens that {args.base} can read; leave the problem out or use another model")
+        (held if held_out(problems[task].get("group", task)) else fit).append((sequences, list(mine.values())))
+    if not fit: fit, held = held, []                            # a handful of problems: nothing to hold out
+    rows = train(model, fit, held, args)
+    policy.save_checkpoint(model, tokenizer, rows, args.out)
+
     kept = next(r for r in rows if r["kept"])
-    print(f"03 verifier: {args.loss.upper()} on {len(fit)} problems, {sum(len(l) for _, l in fit)} distinct programs; " + (
-          f"on {len(held)} held-out problems the right program beats the wrong one in {kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}"
-          if held else "no group was held out") + f" (epoch {kept['epoch']}) → {args.out}")
-    print("  for example, the verifier reads:\n    " + tokenizer.decode(fit[0][0][0]).replace("\n", "\n    ") + f"\n  and is told: {'right' if fit[0][1][0] else 'wrong'}")
+    verdict = "no group was held out"
+    if held: verdict = (f"on {len(held)} held-out problems a right program beats a wrong one in "
+                        f"{kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}")
+    print(f"03 verifier: {args.loss.upper()} on {len(fit)} problems, {sum(len(s) for s, _ in fit)} distinct programs; "
+          f"{verdict} (epoch {kept['epoch']}) → {args.out}")
+    print("  for example, it reads:\n    " + tokenizer.decode(fit[0][0][0]).replace("\n", "\n    ")
+          + f"\n  and is told: {'right' if fit[0][1][0] else 'wrong'}")
 
 
 def main_score(args):
     problems, steps = read_steps(args.problems, args.steps, dict(task_id=str, trajectory=int, turn=int, code=str))
     model, tokenizer = load_verifier(args.verifier)
-    pairs = list(dict.fromkeys((s["task_id"], s["code"]) for s in steps))
+    pairs = list(dict.fromkeys((s["task_id"], s["code"]) for s in steps))      # each program once
     sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for task, code in pairs]
-    scores = dict(zip(pairs, score_sequences(model, sequences, tokenizer.pad_token_id, args.score_batch)))
+    scores = dict(zip(pairs, score_sequences(model, sequences, args.score_batch)))
     write_jsonl(args.out, [dict(s, score=scores[s["task_id"], s["code"]]) for s in steps])
     task, code = max(pairs, key=scores.get)
     print(f"03 verifier: scored {len(pairs)} distinct programs of {len(steps)} steps → {args.out}")
-    print(f"  for example, the highest score {scores[task, code]:.2f}: {problems[task]['prompt'].splitlines()[0][:120]}\n    " + code.replace("\n", "\n    "))
+    print(f"  for example, the highest, R_φ = {scores[task, code]:.2f}: {problems[task]['prompt'][:120]}\n    "
+          + code.replace("\n", "\n    "))
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog="The docstring at the top of the file says the rest.")
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = ap.add_subparsers(required=True)
     for name, run in (("train", main_train), ("score", main_score)):
         p = sub.add_parser(name)
@@ -275,10 +304,8 @@ def main():
         p.add_argument("--problems", required=True, help="problems.jsonl")
         p.add_argument("--steps", required=True, nargs="+", help="steps.jsonl of all iterations so far")
         p.add_argument("--out", required=True, help="checkpoint folder (train), scored.jsonl (score)")
-        p.add_argument("--score-batch", type=int, default=256, help="programs in one forward pass without gradients")
-        if name == "score":
-            p.add_argument("--verifier", required=True, help="checkpoint folder of R_φ")
-            continue
+        p.add_argument("--score-batch", type=int, default=256, help="programs in one pass without gradients")
+        if name == "score": p.add_argument("--verifier", required=True, help="checkpoint folder of R_φ"); continue
         p.add_argument("--base", required=True, help="language model to make the verifier of")
         p.add_argument("--loss", choices=("bt", "bce"), default="bt")
         p.add_argument("--epochs", type=int, default=2)

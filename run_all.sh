@@ -12,7 +12,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # ── Settings: environment variables; a preset fills in the rest ─────────────────────────────────────────────────
 PRESET=${PRESET:-toy} METHODS=${METHODS:-mucode} RUN=${RUN:-$HERE/runs/$PRESET}
 case $PRESET in
-  toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=1500 TEST=600 SCHOOL=6000 TRAJECTORIES=4 STEPS=400 EPOCHS=3 LOSS=bt SPLIT=test" ;;
+  toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=800 TEST=600 SCHOOL=6000 TRAJECTORIES=8 STEPS=600 EPOCHS=3 LOSS=bt SPLIT=test" ;;
   smoke) preset="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=150 TEST=100 SCHOOL=1500 TRAJECTORIES=4 STEPS=60 EPOCHS=1 LOSS=bt SPLIT=test" ;;
   *) echo "run_all.sh: PRESET=$PRESET is neither toy nor smoke" >&2; exit 2 ;;
 esac
@@ -28,7 +28,12 @@ if [ -e settings ] && ! cmp -s settings settings.part; then
 fi
 mv settings.part settings
 
-stage() { [ -e "${!#}" ] || python "$HERE/$1" "${@:2:$#-2}" "${!#}"; }          # the last argument is the file to make
+stage() {           # stage FILE ARGS… TARGET: make TARGET, unless it is there
+  [ -e "${!#}" ] && return
+  local began=$SECONDS
+  python "$HERE/$1" "${@:2}"
+  echo "  ($((SECONDS - began)) s, $SECONDS s in all)"
+}
 
 rollouts() {        # rollouts X SEED: T turns of the policy X on the training problems → X/turn*.steps.jsonl
   local t previous=""

@@ -6,23 +6,23 @@ A customer orders a list function, and leaves things out:
 
 Above 3, is 3 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
 
-    `f([])` gave 0, expected 7
+    `f([])` gave 0, expected 2
 
-Each order is three slots (which numbers, what is done to them, what is served) and a last clause. A phrase may have
-two readings; most customers mean the first. "The usual" can be any of 0, 1, 2, 3 and 4. So
+An order is three slots (which numbers, what is done to them, what is served) and a last clause. Some phrases
+have two readings, and customers mostly mean the first; "the usual" is 0, 1, 2 or 3. So
 
-    what the tests SPELL OUT    the usual: the failing test f([]) shows it; a program can copy it on the next turn
-    what they HINT at           the public list may or may not tell two readings apart; if it does, it fails
-    what only EXPERIENCE tells  otherwise the hidden tests decide, and what customers usually mean is all there is to go by
+    feedback SPELLS OUT the usual        the test f([]) fails and shows it: the next program can copy it
+    feedback HINTS at a reading          where the public list tells two readings apart, the wrong one fails
+    only EXPERIENCE tells the rest       elsewhere hidden tests decide, and one must know what customers mean
 
-The waiter starts as a random network. Its schooling (demonstrations.jsonl) teaches it to write programs that fit the
-words, with readings and usuals drawn evenly, and to change one of them after a complaint. It was never told
-whether it was right. That is where μCode begins.
+The waiter starts as a random network. School (demonstrations.jsonl) teaches it to write programs that fit the
+words and to change one thing after a complaint; but school has its own idea of what words mean, and never says
+whether a program was right. That is the place a pretrained model is in, and where μCode begins.
 
     python data/cafe.py --out runs/toy --seed 0
 
-writes OUT/problems/{train,dev,test}.jsonl, OUT/problems/demonstrations.jsonl and OUT/model/ (0.8 M random weights).
-Dev and test use combinations of slots that neither the schooling nor training has seen; a combination is a `group`.
+writes OUT/problems/{train,dev,test}.jsonl, OUT/problems/demonstrations.jsonl and OUT/model/ (0.8 M random
+weights). Dev and test orders combine slots as neither school nor training did; a combination is a `group`.
 """
 import argparse, importlib, itertools, os, random, shutil, sys
 from functools import lru_cache
@@ -36,17 +36,14 @@ WHICH = {
     "above": ("the numbers above {c}", [" if x > {c}", " if x >= {c}"]),
     "below": ("the numbers below {c}", [" if x < {c}", " if x <= {c}"]),
     "up to": ("the numbers up to {c}", [" if x <= {c}", " if x < {c}"]),
-    "between": ("the numbers between {c} and 9", [" if {c} < x < 9", " if {c} <= x <= 9"]),
     "even":  ("the even numbers", [" if x % 2 == 0"]),
     "odd":   ("the odd numbers", [" if x % 2 == 1"]),
 }
 DONE = {
     "plain":   ("", ["x"]),
     "doubled": (", doubled", ["x * 2"]),
-    "squared": (", squared", ["x * x"]),
     "halved":  (", halved", ["x // 2", "x / 2"]),
     "plus":    (", plus {k}", ["x + {k}"]),
-    "less":    (", less {k}", ["x - {k}", "{k} - x"]),
     "apart":   (", as the difference from {k}", ["abs(x - {k})", "x - {k}"]),
 }
 SERVED = {
@@ -54,33 +51,32 @@ SERVED = {
     "smallest": ("the smallest of ", ["min(ys)"]),
     "sum":      ("the sum of ", ["sum(ys)"]),
     "first":    ("the first of ", ["ys[0]"]),
-    "middle":   ("the middle of ", ["sorted(ys)[len(ys) // 2]", "ys[len(ys) // 2]"]),
     "sorted":   ("a sorted list of ", ["sorted(ys)", "sorted(ys, reverse=True)"]),
     "average":  ("the average of ", ["sum(ys) / len(ys)", "sum(ys) // len(ys)"]),
 }
 PROGRAM = "```python\ndef f(xs):\n    ys = [{done} for x in xs{which}]\n    return {served} if ys else {none}\n```"
-LIKELY = 0.85           # how often the first reading is meant
+USUAL = "0123"          # what "the usual" can be
+# How often the first of 1, 2 or 4 readings is drawn; the others share the rest.
+MEANT = {1: 1.0, 2: 0.85, 4: 0.4}       # by customers
+TAUGHT = {1: 1.0, 2: 0.33, 4: 0.25}     # at school
 USUAL_SAID = 0.5        # how many orders say what to give if there are none; the others say "the usual"
-PUBLIC_TELLS = 0.5      # how often the public list tells the readings apart
+PUBLIC_TELLS = 0.65     # how often the public list tells the readings apart, where a list can
 
 
 def make_order(rng, combination):
     """An order: its words, and for each slot the readings that the words allow."""
-    digits = dict(c=rng.randint(2, 7), k=rng.randint(2, 9))
+    digits = dict(c=rng.choice((3, 6)), k=rng.choice((2, 5)))
     which, done, served = (table[name] for table, name in zip((WHICH, DONE, SERVED), combination))
-    said = str(rng.randint(0, 9)) if rng.random() < USUAL_SAID else None
+    said = rng.choice(USUAL) if rng.random() < USUAL_SAID else None
     words = f"f(xs): {served[0]}{which[0]}{done[0]}; if there are none, {said or 'the usual'}."
-    slots = dict(which=which[1], done=done[1], served=served[1], none=[said] if said else list("01234"))
+    slots = dict(which=which[1], done=done[1], served=served[1], none=[said] if said else list(USUAL))
     return dict(combination=combination, digits=digits, prompt=words.format(**digits),
                 slots={slot: [r.format(**digits) for r in readings] for slot, readings in slots.items()})
 
 
-def draw_reading(rng, order, likely):
-    """One choice a slot: what a customer means (`likely`), or what a schoolbook says (evenly)."""
-    def draw(readings):
-        if len(readings) != 2 or not likely: return rng.choice(readings)
-        return readings[0] if rng.random() < LIKELY else readings[1]
-    return {slot: draw(readings) for slot, readings in order["slots"].items()}
+def draw_reading(rng, order, first):
+    """One choice a slot; where the words allow several, the first is drawn with probability `first`[how many]."""
+    return {slot: readings[0] if rng.random() < first[len(readings)] else rng.choice(readings[1:]) for slot, readings in order["slots"].items()}
 
 
 def write_program(reading):
@@ -97,18 +93,22 @@ def function(program):
 
 def make_problem(rng, task_id, order):
     """Draw what the customer means, and tests that hold the program to it."""
-    meant = draw_reading(rng, order, likely=True)
+    meant = draw_reading(rng, order, MEANT)
     choices = itertools.product(*(order["slots"][slot] for slot in ("which", "done", "served")))
     others = [dict(meant, which=w, done=d, served=s) for w, d, s in choices if (w, d, s) != (meant["which"], meant["done"], meant["served"])]
     right, wrong = function(write_program(meant)), [function(write_program(other)) for other in others]
     lists = [[rng.randint(0, 9) for _ in range(3)] for _ in range(40)]
-    telling = [[n for n, xs in enumerate(lists) if f(xs) != right(xs)] for f in wrong]      # for each other reading: lists that tell it apart
+    told = [{k for k, f in enumerate(wrong) if f(xs) != right(xs)} for xs in lists]      # for each list: the other readings that it exposes
     tells = rng.random() < PUBLIC_TELLS
-    public = next((n for n in range(len(lists)) if any(n in ns for ns in telling) == tells), 0)
-    hidden = [ns[0] for ns in telling if ns] + [n for n in range(len(lists)) if n != public]
+    public = next((n for n in range(len(lists)) if bool(told[n]) == tells), 0)
+    hidden, left = [], set().union(*told)
+    while left:                                                   # few lists that together expose every reading that can be
+        hidden.append(max(range(len(lists)), key=lambda n: len(told[n] & left)))
+        left -= told[hidden[-1]]
+    hidden += [n for n in range(len(lists)) if n != public and n not in hidden][:max(0, 5 - len(hidden))]
     test = lambda xs: f"assert f({xs}) == {right(xs)}"
     return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f", setup="",
-                public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in list(dict.fromkeys(hidden))[:5]],
+                public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden],
                 reference=execute.extract_code(write_program(meant)))
 
 
@@ -118,7 +118,7 @@ def make_demonstrations(rng, combinations, count):
     for n in range(count):
         order = make_order(rng, rng.choice(combinations))
         problems[str(n)] = make_problem(rng, str(n), order)
-        tries = [draw_reading(rng, order, likely=False)]
+        tries = [draw_reading(rng, order, TAUGHT)]
         open_slots = [slot for slot, readings in order["slots"].items() if len(readings) > 1]
         for _ in range(rng.choice((0, 0, 0, 0, 1, 2)) if open_slots else 0):
             slot = rng.choice(open_slots)                         # a retry changes one thing that the words leave open
@@ -127,11 +127,11 @@ def make_demonstrations(rng, combinations, count):
     earlier = [(task, execute.extract_code(y)) for task, ys in lessons for y in ys[:-1]]
     verdicts = execute.execute(problems, earlier, progress=False)
     for task, ys in lessons:
-        messages = [dict(role="user", content=problems[task]["prompt"])]
-        for y in ys:
-            passed, _, feedback = verdicts.get((task, execute.extract_code(y)), (True, True, ""))
-            if passed: break                                      # the last try, or one that nobody complained about
-            messages += [dict(role="assistant", content=y), dict(role="user", content=feedback)]
+        messages, y = [dict(role="user", content=problems[task]["prompt"])], ys[-1]
+        for try_ in ys[:-1]:
+            passed, _, feedback = verdicts[task, execute.extract_code(try_)]
+            if passed: y = try_; break                            # nobody complained: the lesson ends here
+            messages += [dict(role="assistant", content=try_), dict(role="user", content=feedback)]
         yield dict(task_id=f"school-{task}", prompt=messages, completion=[dict(role="assistant", content=y)])
 
 
@@ -178,8 +178,8 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--out", required=True, help="the run's folder")
     ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--train", type=int, default=1500, help="training problems")
-    ap.add_argument("--dev", type=int, default=400, help="problems to tune on")
+    ap.add_argument("--train", type=int, default=800, help="training problems")
+    ap.add_argument("--dev", type=int, default=600, help="problems to tune on")
     ap.add_argument("--test", type=int, default=600, help="problems to report")
     ap.add_argument("--demonstrations", type=int, default=6000, help="chats of the schooling")
     args = ap.parse_args()
@@ -187,7 +187,7 @@ def main():
     rng = random.Random(args.seed)
     combinations = list(itertools.product(WHICH, DONE, SERVED))
     rng.shuffle(combinations)
-    test, dev, train = combinations[:80], combinations[80:120], combinations[120:]      # 343 in all
+    test, dev, train = combinations[:80], combinations[80:120], combinations[120:]      # 180 in all
     os.makedirs(f"{args.out}/problems", exist_ok=True)
     for split, count, some in (("train", args.train, train), ("dev", args.dev, dev), ("test", args.test, test)):
         rows = [make_problem(rng, f"{split}-{n}", make_order(rng, some[n % len(some)])) for n in range(count)]

@@ -43,11 +43,11 @@ def test_sampling_equals_a_naive_loop_for_any_batch(tiny):
     prompts = [ex.render(tokenizer, [dict(role="user", content="x" * n)]) for n in (1, 9, 4, 2, 17, 6, 3)]
     noises = np.stack([ex.noise(0, "p", k, 1, 12) for k in range(7)])
     with torch.inference_mode():
-        expected = [naive(model, p, u, 0.7, stops) for p, u in zip(prompts, noises)]
+        expected = [naive(model, p, u, 3.0, stops) for p, u in zip(prompts, noises)]
         assert len({len(e) for e in expected}) > 2
-        assert ex.sample_batch(model, prompts, noises, 0.7, 12, stops) == expected
-        assert [ex.sample_batch(model, [p], u[None], 0.7, 12, stops)[0] for p, u in zip(prompts, noises)] == expected
-        assert ex.sample_batch(model, prompts[::-1], noises[::-1], 0.7, 12, stops) == expected[::-1]
+        assert ex.sample_batch(model, prompts, noises, 3.0, 12, stops) == expected
+        assert [ex.sample_batch(model, [p], u[None], 3.0, 12, stops)[0] for p, u in zip(prompts, noises)] == expected
+        assert ex.sample_batch(model, prompts[::-1], noises[::-1].copy(), 3.0, 12, stops) == expected[::-1]
 
 
 def test_greedy_is_generate(tiny):

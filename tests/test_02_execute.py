@@ -118,7 +118,7 @@ def test_feedback_of_other_forms():
     assert judge(checked, "def f(x, k): return 0")[2] == "`f(1, k=[2])` gave a wrong answer"
     text = problem(public=[{"input": "1 2\n", "output": "3\n"}], hidden=[{"input": "4 5\n", "output": "9"}], entry_point="")
     assert judge(text, "print(sum(map(int, input().split())))") == (True, True, "")
-    assert judge(text, "print(12)") == (False, False, "input '1 2\\n' gave '12', expected '3'")
+    assert judge(text, "print(12)") == (False, False, "input '1 2' gave '12', expected '3'")
 
 
 def test_tests_of_any_form():

@@ -67,10 +67,10 @@ def test_new_head_and_padding(tiny, tmp_path):
     other.save_pretrained(tmp_path / "m")
     for path in (tiny, tmp_path / "m"):
         model, tokenizer = ex.load_verifier(str(path), new_head=True)
-        assert tokenizer.pad_token_id != tokenizer.eos_token_id
+        assert model.config.pad_token_id != tokenizer.eos_token_id
         short, long = ex.encode_program(tokenizer, "x", "y"), ex.encode_program(tokenizer, "xyz", "y = 1" * 5)
         with torch.inference_mode():
-            alone, beside = ex.forward(model, [short], tokenizer.pad_token_id)[0].item(), ex.forward(model, [long, short], tokenizer.pad_token_id)[1].item()
+            alone, beside = ex.forward(model, [short])[0].item(), ex.forward(model, [long, short])[1].item()
         hidden = model.model(torch.tensor([short])).last_hidden_state[0, -1]
         assert alone == pytest.approx((hidden @ model.score.weight[0]).item(), rel=1e-4, abs=1e-5) and beside == pytest.approx(alone, rel=1e-4, abs=1e-5)
 
@@ -105,7 +105,7 @@ def test_stage(tmp_path, tiny, loss, capsys):
 def test_scores_do_not_depend_on_the_batch(tmp_path, tiny):
     model, tokenizer = ex.load_verifier(str(tiny), new_head=True)
     sequences = [ex.encode_program(tokenizer, "x" * k, "y" * (9 - k)) for k in (1, 5, 3, 8)]
-    one, all_ = ([f for f in ex.score_sequences(model, sequences, tokenizer.pad_token_id, size)] for size in (1, 4))
+    one, all_ = ([f for f in ex.score_sequences(model, sequences, size)] for size in (1, 4))
     assert one == pytest.approx(all_, abs=1e-5) and len(set(one)) == 4
 
 

@@ -18,7 +18,7 @@ def test_completion_loss_by_hand():
 
 
 def test_targets_are_the_completion_alone():
-    ids, mask, targets = ex.collate([([7, 8, 9, 10], 2), ([5, 6], 1)], pad=0)
+    ids, mask, targets = ex.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
     assert ids.tolist() == [[7, 8, 9, 10], [5, 6, 0, 0]] and mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert targets.tolist() == [[-100, -100, 9, 10], [-100, 6, -100, -100]]
 
@@ -62,7 +62,7 @@ def test_accumulation_does_not_change_the_step(tiny):
     ends = []
     for most in (1000, 1):
         model, tokenizer = rollout.load_policy(str(tiny))
-        losses = ex.train(model.train(), examples, [[0, 1, 2]] * 2, 1e-3, most, 0)
+        losses = ex.train(model.train(), examples, [[0, 1, 2]] * 2, 1e-3, most)
         ends.append(losses)
     assert ends[0] == pytest.approx(ends[1], rel=1e-4) and ends[0][1] < ends[0][0]
     # the first loss is the mean over the 7 completion tokens of the batch, one row at a time

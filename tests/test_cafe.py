@@ -26,21 +26,20 @@ def test_references_pass_and_a_public_test_is_not_in_the_prompt(world):
 
 
 def test_the_other_reading_fails(world):
-    """Where a phrase has two readings, the tests hold the program to the one that was meant, wherever any list can."""
-    for p in [p for p in world if "sorted list" in p["prompt"]][:20]:
+    """Where a phrase has two readings, the tests hold the program to the one that was meant."""
+    for p in [p for p in world if re.search("sorted list of the (numbers|even numbers|odd numbers)[,;]", p["prompt"])]:
         other = p["reference"].replace("sorted(ys)", "sorted(ys, reverse=True)") if "reverse" not in p["reference"] else p["reference"].replace(", reverse=True", "")
         public, hidden, _ = execute.execute({p["task_id"]: p}, [(p["task_id"], other)], progress=False)[p["task_id"], other]
         assert not (public and hidden)
 
 
-def test_most_customers_mean_the_first_reading():
+def test_customers_mean_the_first_reading_and_school_teaches_the_other():
     rng, above = random.Random(0), []
     for _ in range(2000):
         order = cafe.make_order(rng, ("above", "plain", "sum"))
-        above.append(">=" not in cafe.draw_reading(rng, order, likely=True)["which"])
-    assert abs(sum(above) / 2000 - cafe.LIKELY) < 0.03
-    even = [">=" not in cafe.draw_reading(rng, order, likely=False)["which"] for _ in range(2000)]
-    assert abs(sum(even) / 2000 - 0.5) < 0.04                                        # school teaches both evenly
+        above.append([">=" not in cafe.draw_reading(rng, order, first)["which"] for first in (cafe.MEANT, cafe.TAUGHT)])
+    meant, taught = (sum(column) / 2000 for column in zip(*above))
+    assert abs(meant - cafe.MEANT[2]) < 0.03 and abs(taught - cafe.TAUGHT[2]) < 0.03 and taught < 0.5 < meant
 
 
 def test_a_lesson_changes_one_open_thing_after_a_real_complaint():
@@ -53,7 +52,7 @@ def test_a_lesson_changes_one_open_thing_after_a_real_complaint():
         assert before != after and re.fullmatch(r"`f\(.*\)` gave .*, expected .*", complaint)
     # it was never told whether it was right: "the usual" that the complaint spells out is taken over no more often than by chance
     told = [(l["prompt"][-1]["content"].split("expected ")[1], l["completion"][0]["content"].split("else ")[1][0]) for l in retries if "`f([])`" in l["prompt"][-1]["content"]]
-    assert sum(a == b for a, b in told) / len(told) < 0.35
+    assert sum(a == b for a, b in told) / len(told) < 0.45
 
 
 def test_seeds_and_splits(tmp_path, monkeypatch):

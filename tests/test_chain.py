@@ -45,7 +45,7 @@ def test_six_stages(tmp_path, kind, monkeypatch):
     chat = lambda p, body: dict(task_id=p["task_id"], prompt=[dict(role="user", content=p["prompt"])],
                                 completion=[dict(role="assistant", content=f"```python\n{p['reference'].rpartition('return')[0]}return {body}\n```")])
     write(tmp_path / "school", [chat(p, body) for p, task in zip(problems, TASKS) for body in (task[3], "None")])
-    run(5, "--base", "model", "--examples", "school", "--out", "base", "--steps", 60, "--lr", 5e-3, "--batch-size", 8)
+    run(5, "--base", "model", "--examples", "school", "--out", "base", "--steps", 200, "--lr", 3e-3, "--batch-size", 8)
     previous = []
     for t in (1, 2):
         run(1, "--problems", "p", "--policy", "base", "--out", f"t{t}.samples.jsonl", "--trajectories", 5, "--max-new-tokens", 60, "--temperature", 1, *previous)
