@@ -109,8 +109,8 @@ def test_difference_is_paired():
     rng = random.Random(0)
     keys = [("r", g, f"{g}{k}") for g in range(40) for k in range(5)]
     base = {key: float(rng.random() < 0.5) for key in keys}
-    assert ex.difference({k: v for k, v in base.items()}, base) == "+0.0 [+0.0, +0.0], inside the noise"
-    assert ex.difference({k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0], above zero"
+    assert ex.difference({k: v for k, v in base.items()}, base) == "+0.0 [+0.0, +0.0] inside the noise"
+    assert ex.difference({k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0] above zero"
     assert ex.difference({k: v - 0.01 for k, v in base.items()}, base).endswith("below zero")
 
 
@@ -133,10 +133,10 @@ def test_report(tmp_path, capsys):
     assert text == (tmp_path / "two.md").read_text()
     assert "| base | greedy | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |" in text
     assert "| mucode-1 | greedy | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
-    assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0], inside the noise | +50.0 [+0.0, +100.0], inside the noise |" in text
+    assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0] inside the noise | +50.0 [+0.0, +100.0] inside the noise |" in text
     assert "1 of 2" in text and "bad is wrong" in text
     run(6, "report", "--run", path, folder(tmp_path, "second"), "--out", tmp_path / "both.md")
-    assert "2 run(s)" in (tmp_path / "both.md").read_text()
+    assert "2 runs" in (tmp_path / "both.md").read_text()
 
 
 def test_bad_input(tmp_path, refused):
