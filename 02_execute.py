@@ -82,7 +82,7 @@ def read_problems(path):
         for kind in ("public_tests", "hidden_tests"):
             for test in p[kind]:
                 try: is_io(test) or compile_test(test)
-                except (TypeError, SyntaxError, ValueError):
+                except (KeyError, TypeError, SyntaxError, ValueError):
                     stop(f"{path}, row {n}: field '{kind}' holds {str(test)[:60]!r}, neither Python nor input/output")
         problems[p["task_id"]] = p
     return problems

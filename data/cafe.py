@@ -24,7 +24,7 @@ whether a program was right. That is the place a pretrained model is in, and whe
 writes OUT/problems/{train,dev,test}.jsonl, OUT/problems/demonstrations.jsonl and OUT/model/ (0.8 M random
 weights). Dev and test orders combine slots as neither school nor training did; a combination is a `group`.
 """
-import argparse, importlib, itertools, os, random, shutil, sys
+import argparse, importlib, itertools, os, random, re, shutil, sys
 from functools import lru_cache
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -75,8 +75,9 @@ def make_order(rng, combination):
 
 
 def draw_reading(rng, order, first):
-    """One choice a slot; where the words allow several, the first is drawn with probability `first`[how many]."""
-    return {slot: readings[0] if rng.random() < first[len(readings)] else rng.choice(readings[1:]) for slot, readings in order["slots"].items()}
+    """One choice a slot; where the words allow several, the first is drawn with probability first[how many]."""
+    return {slot: readings[0] if rng.random() < first[len(readings)] else rng.choice(readings[1:])
+            for slot, readings in order["slots"].items()}
 
 
 def write_program(reading):
@@ -95,10 +96,11 @@ def make_problem(rng, task_id, order):
     """Draw what the customer means, and tests that hold the program to it."""
     meant = draw_reading(rng, order, MEANT)
     choices = itertools.product(*(order["slots"][slot] for slot in ("which", "done", "served")))
-    others = [dict(meant, which=w, done=d, served=s) for w, d, s in choices if (w, d, s) != (meant["which"], meant["done"], meant["served"])]
+    readings = [dict(meant, which=w, done=d, served=s) for w, d, s in choices]
+    others = [reading for reading in readings if reading != meant]
     right, wrong = function(write_program(meant)), [function(write_program(other)) for other in others]
     lists = [[rng.randint(0, 9) for _ in range(3)] for _ in range(40)]
-    told = [{k for k, f in enumerate(wrong) if f(xs) != right(xs)} for xs in lists]      # for each list: the other readings that it exposes
+    told = [{k for k, f in enumerate(wrong) if f(xs) != right(xs)} for xs in lists]      # whom each list exposes
     tells = rng.random() < PUBLIC_TELLS
     public = next((n for n in range(len(lists)) if bool(told[n]) == tells), 0)
     hidden, left = [], set().union(*told)
@@ -107,13 +109,13 @@ def make_problem(rng, task_id, order):
         left -= told[hidden[-1]]
     hidden += [n for n in range(len(lists)) if n != public and n not in hidden][:max(0, 5 - len(hidden))]
     test = lambda xs: f"assert f({xs}) == {right(xs)}"
-    return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f", setup="",
-                public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden],
+    return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f",
+                setup="", public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden],
                 reference=execute.extract_code(write_program(meant)))
 
 
 def make_demonstrations(rng, combinations, count):
-    """Schooling: (chat → program). A third of the chats hold one or two earlier tries that failed, with their feedback."""
+    """School: (chat → program). A third of the chats may hold one or two tries that failed, with their feedback."""
     lessons, problems = [], {}
     for n in range(count):
         order = make_order(rng, rng.choice(combinations))
@@ -122,7 +124,8 @@ def make_demonstrations(rng, combinations, count):
         open_slots = [slot for slot, readings in order["slots"].items() if len(readings) > 1]
         for _ in range(rng.choice((0, 0, 0, 0, 1, 2)) if open_slots else 0):
             slot = rng.choice(open_slots)                         # a retry changes one thing that the words leave open
-            tries.append(dict(tries[-1], **{slot: rng.choice([r for r in order["slots"][slot] if r != tries[-1][slot]])}))
+            other = [r for r in order["slots"][slot] if r != tries[-1][slot]]
+            tries.append(dict(tries[-1], **{slot: rng.choice(other)}))
         lessons.append((str(n), [write_program(t) for t in tries]))
     earlier = [(task, execute.extract_code(y)) for task, ys in lessons for y in ys[:-1]]
     verdicts = execute.execute(problems, earlier, progress=False)
@@ -142,21 +145,22 @@ TEMPLATE = ("{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + 
 
 
 def make_tokenizer():
-    """Byte-level BPE in which each phrase of the world is about one token and each digit is one: short chats, quick learning."""
+    """Byte-level BPE in which a phrase of the world is about one token and a digit is one: short chats, quick learning."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
-    phrases = [text for table in (WHICH, DONE, SERVED) for words, readings in table.values() for text in [words, *readings]]
-    phrases += ["f(xs): ", "; if there are none, ", "the usual.", " if ys else "] + PROGRAM.replace("{done}", "{}").replace("{which}", "{}").replace(
-        "{served}", "{}").replace("{none}", "{}").split("{}")
-    phrases += ["`f([", ", ", "])` gave ", ", expected ", "[", "]", "."]
-    phrases = [part for text in phrases for part in text.replace("{k}", "{c}").split("{c}") if part]
+    texts = [text for table in (WHICH, DONE, SERVED) for words, readings in table.values() for text in [words, *readings]]
+    texts += [PROGRAM, "f(xs): ", "; if there are none, ", "the usual.", " if ys else ",
+              "`f([", ", ", "])` gave ", ", expected ", "[", "]", "."]
+    phrases = [part for text in texts for part in re.split(r"{\w+}", text) if part]
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("[0-9]"), "isolated"),
-                                                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex("[0-9]"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
-    tokenizer.train_from_iterator(phrases, trainers.BpeTrainer(vocab_size=2000, special_tokens=special, show_progress=False,
-                                                               initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    # Merges are learned inside phrases, never across two: an order that combines them anew has no new tokens.
+    tokenizer.train_from_iterator(phrases, trainers.BpeTrainer(
+        vocab_size=2000, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>",
                                    additional_special_tokens=special[2:], chat_template=TEMPLATE)
 
@@ -194,6 +198,8 @@ def main():
         execute.write_jsonl(f"{args.out}/problems/{split}.jsonl", rows)
     execute.write_jsonl(f"{args.out}/problems/demonstrations.jsonl", make_demonstrations(rng, train, args.demonstrations))
 
+    from transformers import logging
+    logging.disable_progress_bar()
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, args.seed)
     shutil.rmtree(f"{args.out}/model.part", ignore_errors=True)

@@ -181,6 +181,7 @@ def test_nothing_is_left_behind(tmp_path):
     ("p", [problem("a"), problem("a")], ["row 2", "'a'"]),
     ("p", [problem("a", public=["assert ("])], ["row 1", "public_tests"]),
     ("p", [problem("a", hidden=[3])], ["row 1", "hidden_tests"]),
+    ("p", [problem("a", hidden=[{"input": "1"}])], ["row 1", "hidden_tests"]),
     ("s", [], ["no rows"]),
     ("s", [step("a"), step("zzz")], ["row 2", "task_id", "zzz"]),
     ("s", [step("a"), step("a")], ["row 2", "trajectory"]),

@@ -78,5 +78,18 @@ def test_edges_go_backwards():
         for other in re.findall(r'import_module\("(\w+)"\)', open(f"{ROOT}/{name}.py").read()): assert other != name and other in STAGES
 
 
-def test_shell_script_parses():
-    subprocess.run(["bash", "-n", f"{ROOT}/run_all.sh"], check=True)
+def shell(tmp_path, **settings):
+    return subprocess.run(["bash", f"{ROOT}/run_all.sh"], env={"PATH": os.environ["PATH"], "RUN": str(tmp_path / "run"), **settings}, capture_output=True, text=True)
+
+
+def test_a_folder_belongs_to_one_set_of_settings(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/settings").write_text("PRESET=smoke\nSEED=3\n")
+    done = shell(tmp_path, PRESET="smoke", SEED="4")
+    assert done.returncode == 2 and "it has SEED=3" in done.stderr and "you asked for SEED=4" in done.stderr
+    assert sorted(os.listdir(tmp_path / "run")) == ["settings"] and (tmp_path / "run/settings").read_text() == "PRESET=smoke\nSEED=3\n"
+
+
+def test_an_unknown_preset_is_refused(tmp_path):
+    done = shell(tmp_path, PRESET="nope")
+    assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
