@@ -43,7 +43,8 @@ def test_accuracies():
 
 
 def test_distinct_programs():
-    steps = [step("a", code="x"), step("a", 1, code="x", public=True, hidden=True), step("a", 2, code="y", public=True), step("b", code="x", hidden=True)]
+    steps = [step("a", code="x"), step("a", 1, code="x", public=True, hidden=True), step("a", 2, code="x"), step("a", 3, code="y", public=True),
+             step("b", code="x", hidden=True)]
     assert ex.distinct_programs(steps) == {"a": {"x": True, "y": False}, "b": {"x": False}}
 
 
