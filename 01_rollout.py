@@ -13,7 +13,7 @@ batch, and a run that was cut off goes on from its finished rows (in NAME.part) 
 
 READS   problems.jsonl       task_id, prompt (turn 1)
         turn{t−1}.steps.jsonl  --previous (later turns)
-WRITES  *.samples.jsonl      one row a sampled program, for example
+WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings, then rows as they finish), for example
         {"policy": "base", "task_id": "train-17", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
          "completion": "```python\\ndef f(xs): …```", "tokens": 13}
@@ -27,6 +27,7 @@ import argparse, hashlib, json, os, sys
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -57,6 +58,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
@@ -111,7 +113,7 @@ def load_tokenizer(path):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try: tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer loads from here ({first_line(e)})")
+    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer loads from here ({why(path, e)})")
     if not tokenizer.chat_template:
         stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
     return tokenizer
@@ -124,12 +126,12 @@ def load_policy(path):
     tokenizer, device = load_tokenizer(path), pick_device()
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try: model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({first_line(e)})")
+    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({why(path, e)})")
     return model.to(device).eval(), tokenizer
 
 
-def first_line(error):
-    return str(error).strip().splitlines()[0][:120]
+def why(path, error):
+    return str(error).strip().splitlines()[0] if os.path.isdir(path) else "no such folder, and no model of that name on the hub"
 
 
 def stop_ids(model, tokenizer):
@@ -270,6 +272,7 @@ def main():
     args = ap.parse_args()
 
     states = read_states(args)
+    if not states and not args.previous: stop("--trajectories must be at least 1")
     if not states:
         print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
         return
@@ -278,7 +281,7 @@ def main():
     for state in states:
         state["messages"], ids, dropped = fit(tokenizer, state["messages"], room)
         if ids is None:
-            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {room} tokens that "
+            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
                  f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
         shortened += dropped > 0
         prompts.append(ids)
@@ -288,6 +291,7 @@ def main():
     rows = finished_rows(args.out + ".part", settings)
     if rows: print(f"  going on from {len(rows)} finished rows in {args.out}.part")
     todo = [i for i, key in enumerate(keys) if key not in rows]
+    os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
     with open(args.out + ".part", "w", encoding="utf-8") as file:
         file.write("\n".join([settings, *map(json.dumps, rows.values())]) + "\n")
         for j, completion, tokens in sample(model, tokenizer, [prompts[i] for i in todo], [keys[i] for i in todo],

@@ -36,6 +36,7 @@ COMMON = ("bisect collections copy datetime decimal fractions functools heapq it
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -66,6 +67,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
@@ -103,6 +105,8 @@ def extract_code(completion):
     code = (python or [code for _, code in blocks] or [completion])[0]
     return code.lstrip("\ufeff\r\n").rstrip()
 
+
+# At first reading, go on at "Tests and feedback": what lies between is how a call crosses to the program.
 
 # ── Values that cross between judge and program: plain data only, as tagged JSON ─────────────────
 
@@ -262,7 +266,8 @@ class Names(dict):
     """Globals of the test code. A name that neither the test nor Python defines is asked of the program."""
     def __init__(self, session): self.session = session
     def __missing__(self, name):
-        # Built-ins stay ours, or a program's own `sorted` would decide its tests; the entry point is its.
+        # Built-ins stay ours, or a program's own `sorted` would decide its tests. Only the entry point may
+        # be called like a built-in (MBPP/126 defines `sum`).
         if name not in self.session.defined or hasattr(builtins, name) and name != self.session.entry_point:
             raise KeyError(name)
         self[name] = self.session.ask("name", name)
@@ -306,7 +311,7 @@ class Session:
         for kill in (os.killpg, os.kill):                       # the second, if it has no group of its own yet
             try: kill(self.pid, signal.SIGKILL); break
             except OSError: pass
-        if not self.worker["control"].recv(1): self.worker["process"].wait()
+        if not self.worker["control"].recv(1): self.worker["process"].wait()     # the zygote has seen its end
 
 
 def start_zygote(worker):

@@ -2,7 +2,8 @@
 
 What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never
 the history: a program is right or wrong whatever was tried before. It is the language model itself with
-a new scalar head on its last token, trained on every program of D with its outcome r = R(x, y).
+a new scalar head on its last token, trained on the outcomes r = R(x, y) of the programs in D, as far as
+their problem has right and wrong ones.
 
     BT    − E log σ(R_φ(x, y⁺) − R_φ(x, y⁻))   right/wrong pairs of the same problem   (the default)
     BCE   − E [r log σ(R_φ) + (1 − r) log(1 − σ(R_φ))]   single programs   (Eq. 2, with the σ it lacks)
@@ -14,7 +15,7 @@ time it picks among programs that the public tests cannot tell apart (stage 06).
 
 train   READS problems.jsonl (prompt, group), *.steps.jsonl
         WRITES DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, a row an epoch: {"epoch": 1,
-        "loss": 0.65, "pairwise": 0.72, "top1": 0.46, "problems": 83, "kept": true}
+        "loss": 0.65, "pairwise": 0.72, "top1": 0.46, "problems": 83, "kept": true}: what it is worth on so many held-out problems
 score   READS *.steps.jsonl of all iterations
         WRITES scored.jsonl: the same steps, each with "score": the raw logit R_φ
 RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*.steps.jsonl \\
@@ -30,10 +31,11 @@ iteration, and the epoch that ranks their programs best is kept.
 import argparse, hashlib, importlib, json, os, random, sys
 
 rollout = importlib.import_module("01_rollout")
-policy = importlib.import_module("05_train_policy")
+policy = importlib.import_module("05_train_policy")       # its learning rate and its checkpoints, nothing else
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -64,6 +66,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
@@ -135,7 +138,7 @@ def load_verifier(path, new_head=False, seed=0):
     tokenizer = rollout.load_tokenizer(path)
     torch.manual_seed(seed)
     try: model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
-    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({rollout.first_line(e)})")
+    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({rollout.why(path, e)})")
     if new_head:
         config = model.config.get_text_config()
         # With the library's std of 0.02 the first epoch only finds the scale of the scores.
@@ -276,7 +279,7 @@ def main_train(args):
     verdict = "no group was held out"
     if held: verdict = (f"on {len(held)} held-out problems a right program beats a wrong one in "
                         f"{kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}")
-    print(f"03 verifier: {args.loss.upper()} on {len(fit)} problems, {sum(len(s) for s, _ in fit)} distinct programs; "
+    print(f"03 verifier: {args.loss.upper()} on {len(fit)} problems with right and wrong programs, {sum(len(s) for s, _ in fit)} distinct ones; "
           f"{verdict} (epoch {kept['epoch']}) → {args.out}")
     print("  for example, it reads:\n    " + tokenizer.decode(fit[0][0][0]).replace("\n", "\n    ")
           + f"\n  and is told: {'right' if fit[0][1][0] else 'wrong'}")

@@ -6,8 +6,9 @@ function. It searches among the programs that were sampled for x, in all iterati
 
     y*(x) = argmax over y of   β_O · R(x, y) + β_L · R_φ(x, y)            (Eq. 4; β_O = 1, β_L = 0.1)
 
-where R is the oracle (public and hidden tests pass) and R_φ the verifier, which breaks the ties: among
-right programs it prefers those that look right. EVERY state visited for x then gets the same label:
+where R is the oracle (public and hidden tests pass) and R_φ the verifier, which chooses among right
+programs. (R_φ is a raw logit: a gap of more than 10 would outvote R. This stage counts how often.) The
+search is "local" because it looks no further than those programs. EVERY state visited for x gets the label:
 
     D* = {(x, s_t, y*(x))}                                                (Eq. 5)
 
@@ -34,6 +35,7 @@ METHODS = {
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -64,6 +66,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
@@ -130,7 +133,7 @@ def main():
     ap.add_argument("--method", choices=METHODS, default="mucode")
     ap.add_argument("--beta-oracle", type=float, help="β_O of Eq. 4 (default: the method's)")
     ap.add_argument("--beta-learned", type=float, help="β_L of Eq. 4 (default: the method's)")
-    ap.add_argument("--drop-uncovered", action="store_true", help="leave out problems without any right program")
+    ap.add_argument("--drop-uncovered", action="store_true", help="leave out problems without any right program (where a method relabels)")
     args = ap.parse_args()
 
     fields = dict(policy=str, task_id=str, trajectory=int, turn=int, messages=list, completion=str, code=str,
@@ -150,13 +153,14 @@ def main():
     problems = by_problem(steps).values()
     covered = [mine for mine in problems if any(map(right, mine))]
     lost = sum(not judge_programs(mine)[best_step(mine, beta_oracle, beta_learned)["code"]] for mine in covered)
-    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps; no right program for "
+    good, said = {(s["task_id"], s["completion"]) for s in steps if right(s)}, lambda e: e["completion"][0]["content"]
+    wrong = sum((e["task_id"], said(e)) not in good for e in examples)
+    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program for "
           f"{len(problems) - len(covered)} of {len(problems)} problems; y* wrong although a right one was "
           f"sampled for {lost} → {args.out}")
-    said = lambda e: e["completion"][0]["content"]
     e = next((e for e in examples if len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"]), examples[0])
     chat = [m["content"] for m in e["prompt"][-2:]] + [said(e)]
-    print(f"  for example {e['task_id']}, the end of a state and its label:\n    "
+    print(f"  for example {e['task_id']}, the end of a state and its {'right' if (e['task_id'], said(e)) in good else 'wrong'} label:\n    "
           + "\n    → ".join(text.replace("\n", "\n    ") for text in chat))
 
 

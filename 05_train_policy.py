@@ -26,6 +26,7 @@ rollout = importlib.import_module("01_rollout")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -56,6 +57,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)

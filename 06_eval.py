@@ -8,18 +8,18 @@ the picked program and its feedback, and nothing else, go into s_{t+1}. The rule
     LV       argmax of the verifier R_φ          PT+LV   argmax of R_φ among those that pass, else among all
     oracle   a right one if there is one: the bound of all rules (it reads hidden results, no other does)
 
-N = 1 is greedy (temperature 0). Two controls ask whether feedback is read, with N = 1 and temperature 0.7:
+One more row is greedy: N = 1 at temperature 0. Two controls, N = 1 at 0.7, ask whether feedback is read:
 
     fresh    every turn starts from s_1 again: what blind retries would reach
-    swapped  the same states, but with each other's feedback: what the words of the feedback are worth
+    swapped  every feedback is that of another open problem: what its words are worth
 
 Equal states are sampled once for all rules, with noise that belongs to (problem, candidate, turn): rules
 are compared on the same candidates, and N = 5 begins with the candidates of N = 1.
 
 search  READS problems.jsonl, π, R_φ
-        WRITES eval.jsonl, a row a problem, rule and turn, for example {"policy": "mucode-2", "rule": "PT+LV", "n": 5,
-        "temperature": 0.7, "variant": "real", "seed": 0, "task_id": "test-3", "turn": 1, "messages": […],
-        "candidates": [{"code": …, "public_passed": true, "score": 2.1, …}, …], "picked": 4, "programs_run": 5}
+        WRITES eval.jsonl, a row a problem, rule and turn, for example {"rule": "PT+LV", "n": 5, "temperature": 0.7,
+        "variant": "real", "seed": 0, "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
+        "public_passed": true, "score": 2.1, …}, …], "picked": 4, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
         WRITES report.md
 RUN     python 06_eval.py search --problems test.jsonl --policy mucode-2/policy \\
@@ -40,6 +40,7 @@ RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+# The same lines in every stage, so that each file can be read alone (skip them after the first).
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -70,6 +71,7 @@ def read_jsonl(path, fields, key=()):
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         for row in rows: file.write(json.dumps(row) + "\n")
     os.replace(path + ".part", path)
@@ -148,7 +150,7 @@ def main_search(args):
     room, scored, seen = rollout.context_length(policy) - args.max_new_tokens, {}, {}
     for p in problems.values():
         if rollout.fit(tokenizer, [dict(role="user", content=p["prompt"])], room)[1] is None:
-            stop(f"{args.problems}, task_id '{p['task_id']}': field 'prompt' has more than the {room} tokens that "
+            stop(f"{args.problems}, task_id '{p['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
                  f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
     if args.verifier: reward, reader = verifier.load_verifier(args.verifier)
 
@@ -280,13 +282,12 @@ def training_row(name, found):
     """One policy's line of the training table. Coverage is that of D, all steps up to and including its own."""
     own = [s for s in found["steps"] if s["policy"] == name]
     problems = expert.by_problem(found["steps"]).values()
-    covered = [mine for mine in problems if any(map(expert.right, mine))]
-    lost = sum(not expert.judge_programs(mine)[expert.best_step(mine, 1.0, 0.1)["code"]] for mine in covered)
+    uncovered = sum(not any(map(expert.right, mine)) for mine in problems)
     fit, kept = (found["policy"] or [{}])[0], next((r for r in found["verifier"] if r["kept"]), {})
-    held = f"{kept['pairwise']:.3f}, {kept['top1']:.3f}" if kept.get("pairwise") is not None else "–"
+    held = f"{kept['pairwise']:.3f}, {kept['top1']:.3f}, {kept['problems']}" if kept.get("pairwise") is not None else "–"
     return [name, fit.get("examples", "–"), fit.get("steps", "–"), sum(s["tokens"] for s in own),
             len({(s["task_id"], s["code"]) for s in own}),
-            f"{len(problems) - len(covered)} of {len(problems)}", lost, held]
+            f"{uncovered} of {len(problems)}", held]
 
 
 def tell(run, first, last, right):
@@ -355,8 +356,8 @@ def report(runs):
                 for pairs in [[p for f in found[name] for p in f["pairs"]]]])]
     for i, run in enumerate(runs):
         out += [f"## Training: {title(run)}\n", table(
-            ["policy", "examples", "optimiser steps", "tokens sampled", "programs run", "no right program",
-             "y* wrong though a right one is known", "verifier held out: pairwise, top 1"],
+            ["policy", "examples", "optimiser steps", "tokens sampled", "distinct programs run",
+             "no right program known after it", "its verifier, held out: pairwise, top 1, problems"],
             [training_row(name, found[name][i]) for name in names])]
     out += ["## One problem, turn by turn\n", tell(runs[0], "base", (finals or ["base"])[0], right)]
     return "\n".join(out)
@@ -366,7 +367,7 @@ def main_report(args):
     text = report(args.run)
     with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
     os.replace(args.out + ".part", args.out)
-    print(text + f"\n06 report → {args.out}")
+    print(f"06 report: {', '.join(args.run)} → {args.out}")
 
 
 def main():

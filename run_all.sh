@@ -3,7 +3,7 @@
 #
 #   bash run_all.sh                            the café: 2 iterations of 3 turns, about 8 minutes on 2 CPU cores
 #   METHODS="mucode rft" bash run_all.sh       the same, beside the baseline; what is already there is not made again
-#   PRESET=smoke bash run_all.sh               the whole chain in about a minute, to see that it works
+#   PRESET=smoke bash run_all.sh               the whole chain in a minute and a half, too small to learn: its numbers mean nothing
 #
 # Every file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
 set -euo pipefail
@@ -17,16 +17,19 @@ case $PRESET in
   *) echo "run_all.sh: PRESET=$PRESET is neither toy nor smoke" >&2; exit 2 ;;
 esac
 for setting in $preset; do name=${setting%=*}; [ -n "${!name:-}" ] || declare "$setting"; done
+case $LOSS-$SPLIT in bt-dev | bt-test | bce-dev | bce-test) ;; *) echo "run_all.sh: LOSS=$LOSS is neither bt nor bce, or SPLIT=$SPLIT neither dev nor test" >&2; exit 2 ;; esac
+for method in $METHODS; do
+  grep -q "^    \"$method\":" "$HERE/04_relabel.py" || { echo "run_all.sh: METHODS: '$method' is no row of METHODS in 04_relabel.py" >&2; exit 2; }
+done
 mkdir -p "$RUN" && cd "$RUN"
 
 # A folder belongs to one set of settings. METHODS is not among them: methods share a folder.
 for setting in PRESET= $preset; do name=${setting%=*}; echo "$name=${!name}"; done > settings.part
 if [ -e settings ] && ! cmp -s settings settings.part; then
   echo "run_all.sh: $RUN was started with other settings; go back to them, or choose another folder with RUN=" >&2
-  diff settings settings.part | sed -n 's/^</  it has /p; s/^>/  you asked for /p' >&2
+  { diff settings settings.part || true; } | sed -n 's/^< /  it has /p; s/^> /  you asked for /p' >&2
   rm settings.part; exit 2
 fi
-mv settings.part settings
 
 stage() {           # stage FILE ARGS… TARGET: make TARGET, unless it is there
   [ -e "${!#}" ] && return
@@ -57,8 +60,9 @@ evaluate() {        # evaluate X: multi-turn best-of-N with X's policy and verif
     --turns "$TURNS" --max-new-tokens 48 --seed "$SEED" --out "$1/eval.jsonl"
 }
 
-# ── The world, and π_0: a model that has been to school and was never told whether it was right ──────────────────
+# ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────
 [ -e model ] || python "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" --test "$TEST" --demonstrations "$SCHOOL" --out .
+mv settings.part settings                                                        # the folder is theirs from here on
 mkdir -p base
 stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 --epochs 2 --seed "$SEED" --out base/policy
 rollouts base "$SEED"                                                            # D ← rollouts of π_0
@@ -73,7 +77,7 @@ for method in $METHODS; do
     stage 05_train_policy.py --base base/policy --examples "$x/examples.jsonl" --lr 1e-3 --steps "$STEPS" --seed "$SEED" --out "$x/policy"
     rollouts "$x" $((SEED + 1000 * i))                                           # D ← D ∪ D_i
     steps="$steps $x/turn*.steps.jsonl"
-    verifier "$x" $steps                                                         # Eq. 3 on all of D
+    verifier "$x" $steps                                                         # R_φ on all of D
     previous=$x
   done
 done

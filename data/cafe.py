@@ -15,9 +15,10 @@ have two readings, and customers mostly mean the first; "the usual" is 0, 1, 2 o
     feedback HINTS at a reading          where the public list tells two readings apart, the wrong one fails
     only EXPERIENCE tells the rest       elsewhere hidden tests decide, and one must know what customers mean
 
-The waiter starts as a random network. School (demonstrations.jsonl) teaches it to write programs that fit the
-words and to change one thing after a complaint; but school has its own idea of what words mean, and never says
-whether a program was right. That is the place a pretrained model is in, and where μCode begins.
+The waiter is the policy π, the customer's meaning is what the tests hold it to, the face is the feedback o_t. It
+starts as a random network. School (demonstrations.jsonl, supervised) teaches it to write programs that fit the
+words and to change one thing after a complaint; but school has its own idea of what words mean, and its lessons
+are not chosen for being right. That is the place a pretrained model is in, and where μCode begins.
 
     python data/cafe.py --out runs/toy --seed 0
 
@@ -115,7 +116,7 @@ def make_problem(rng, task_id, order):
 
 
 def make_demonstrations(rng, combinations, count):
-    """School: (chat → program). A third of the chats may hold one or two tries that failed, with their feedback."""
+    """School: (chat → program). Some of the chats hold one or two tries that failed, with their feedback."""
     lessons, problems = [], {}
     for n in range(count):
         order = make_order(rng, rng.choice(combinations))
@@ -205,6 +206,7 @@ def main():
     shutil.rmtree(f"{args.out}/model.part", ignore_errors=True)
     model.save_pretrained(f"{args.out}/model.part")
     tokenizer.save_pretrained(f"{args.out}/model.part")
+    shutil.rmtree(f"{args.out}/model", ignore_errors=True)
     os.rename(f"{args.out}/model.part", f"{args.out}/model")
     print(f"world: {args.train} train, {args.dev} dev, {args.test} test problems, {args.demonstrations} demonstrations; "
           f"a model of {model.num_parameters() / 1e6:.2f} M random weights and {len(tokenizer)} tokens → {args.out}")
