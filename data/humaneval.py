@@ -30,23 +30,26 @@ def docstring_tests(prompt, entry_point):
 
 
 def convert(row):
-    return dict(task_id=row["task_id"], group=row["task_id"], prompt=PROMPT.format(code=row["prompt"].rstrip()), entry_point=row["entry_point"], setup="",
-                public_tests=docstring_tests(row["prompt"], row["entry_point"]), hidden_tests=[helpers(row) + row["test"] + f"\ncheck({row['entry_point']})"],
+    return dict(task_id=row["task_id"], group=row["task_id"], prompt=PROMPT.format(code=row["prompt"].rstrip()),
+                entry_point=row["entry_point"], setup="", public_tests=docstring_tests(row["prompt"], row["entry_point"]),
+                hidden_tests=[helpers(row) + row["test"] + f"\ncheck({row['entry_point']})"],
                 reference=row["prompt"] + row["canonical_solution"])
 
 
 def helpers(row):
-    """Functions that the prompt defines before the one to write (HumanEval/32 and 38 test with them): they belong to the tests too."""
+    """Functions that the prompt defines before the one to write: HumanEval/32 and 38 test with them."""
     before = row["prompt"][:row["prompt"].rindex(f"def {row['entry_point']}(")]
     return before if "def " in before else ""
 
 
 def drop_wrong_examples(problems):
     """An example that the reference itself fails (HumanEval/47 says 15.0 where the median is 8.0) is no test."""
-    single = {f"{p['task_id']} {k}": dict(p, public_tests=[test], hidden_tests=[]) for p in problems for k, test in enumerate(p["public_tests"])}
+    single = {f"{p['task_id']} {k}": dict(p, public_tests=[test], hidden_tests=[])
+              for p in problems for k, test in enumerate(p["public_tests"])}
     verdicts = execute.execute(single, [(key, p["reference"]) for key, p in single.items()])
     for p in problems:
-        p["public_tests"] = [test for k, test in enumerate(p["public_tests"]) if verdicts[f"{p['task_id']} {k}", p["reference"]][0]]
+        p["public_tests"] = [test for k, test in enumerate(p["public_tests"])
+                             if verdicts[f"{p['task_id']} {k}", p["reference"]][0]]
 
 
 def main():
@@ -61,12 +64,14 @@ def main():
         try:
             with gzip.open(args.source) as packed, open(source, "wb") as plain: shutil.copyfileobj(packed, plain)
         except OSError as e: execute.stop(f"{args.source}: {e}")
-    rows = execute.read_jsonl(source, dict(task_id=str, prompt=str, canonical_solution=str, test=str, entry_point=str))
+    fields = dict(task_id=str, prompt=str, canonical_solution=str, test=str, entry_point=str)
+    rows = execute.read_jsonl(source, fields, ["task_id"])
     if source != args.source: os.remove(source)
     problems = [convert(row) for row in rows]
     drop_wrong_examples(problems)
     execute.write_jsonl(f"{args.out}/test.jsonl", problems)
-    print(f"HumanEval test: {len(problems)} problems, {sum(not p['public_tests'] for p in problems)} without a public test → {args.out}/test.jsonl")
+    bare = sum(not p["public_tests"] for p in problems)
+    print(f"HumanEval test: {len(problems)} problems, {bare} without a public test → {args.out}/test.jsonl")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def entry_point(test, code):
 
 def convert(row):
     tests = [test.strip() for test in row["test_list"] + row["challenge_test_list"]]
-    return dict(task_id=f"MBPP/{row['task_id']}", group=f"MBPP/{row['task_id']}", prompt=PROMPT.format(text=row["text"].strip(), test=tests[0]),
-                entry_point=entry_point(tests[0], row["code"]), setup=row["test_setup_code"], public_tests=tests[:1], hidden_tests=tests[1:],
-                reference=row["code"])
+    name, prompt = f"MBPP/{row['task_id']}", PROMPT.format(text=row["text"].strip(), test=tests[0])
+    return dict(task_id=name, group=name, prompt=prompt, entry_point=entry_point(tests[0], row["code"]),
+                setup=row["test_setup_code"], public_tests=tests[:1], hidden_tests=tests[1:], reference=row["code"])
 
 
 def main():
@@ -33,7 +33,8 @@ def main():
     ap.add_argument("--source", required=True, help="mbpp.jsonl as published")
     ap.add_argument("--out", required=True, help="folder for one problems file a split")
     args = ap.parse_args()
-    rows = execute.read_jsonl(args.source, dict(task_id=int, text=str, code=str, test_list=list, challenge_test_list=list, test_setup_code=str))
+    rows = execute.read_jsonl(args.source, dict(task_id=int, text=str, code=str, test_list=list,
+                                                challenge_test_list=list, test_setup_code=str), ["task_id"])
     os.makedirs(args.out, exist_ok=True)
     for split, ids in SPLITS.items():
         problems = [convert(row) for row in rows if row["task_id"] in ids]
