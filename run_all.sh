@@ -13,7 +13,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 PRESET=${PRESET:-toy} METHODS=${METHODS:-mucode} RUN=${RUN:-$HERE/runs/$PRESET}
 case $PRESET in
   toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=800 TEST=600 SCHOOL=6000 TRAJECTORIES=8 STEPS=600 EPOCHS=2 LOSS=bt SPLIT=test" ;;
-  smoke) preset="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=150 TEST=100 SCHOOL=1500 TRAJECTORIES=4 STEPS=60 EPOCHS=1 LOSS=bt SPLIT=test" ;;
+  smoke) preset="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=80 TEST=40 SCHOOL=2000 TRAJECTORIES=4 STEPS=60 EPOCHS=1 LOSS=bt SPLIT=test" ;;
   *) echo "run_all.sh: PRESET=$PRESET is neither toy nor smoke" >&2; exit 2 ;;
 esac
 for setting in $preset; do name=${setting%=*}; [ -n "${!name:-}" ] || declare "$setting"; done
