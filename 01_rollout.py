@@ -19,7 +19,7 @@ WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings,
          "completion": "```python\\ndef f(xs): …```", "tokens": 13}
 RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
         python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
-COSTS   the embedded world: about 1,500 programs a second on two CPU cores, after 5 s of imports
+COSTS   the embedded world: 7 to 12 s a turn on two CPU cores, 5 s of them imports
 
 Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
 """

@@ -25,7 +25,7 @@ report  READS the folder of a run (or of several, one a seed)
 RUN     python 06_eval.py search --problems test.jsonl --policy mucode-2/policy \\
             --verifier mucode-2/verifier --out mucode-2/eval.jsonl
         python 06_eval.py report --run runs/toy --out runs/toy/report.md
-COSTS   the embedded world, 600 problems: about 30 s a policy on two CPU cores
+COSTS   the embedded world, 600 problems: 20 to 45 s a policy on two CPU cores
 
 Differs from the paper: every number has a 95 % interval; comparisons are paired on the same problems.
 """
