@@ -270,9 +270,10 @@ def main():
     ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
+    for flag, value in vars(args).items():
+        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
 
     states = read_states(args)
-    if not states and not args.previous: stop("--trajectories must be at least 1")
     if not states:
         print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
         return

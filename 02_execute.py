@@ -12,6 +12,11 @@ the tests stay HERE, in the judge. The program runs in a process of its own; whe
 the judge sends the plain data 3 over a socket and gets plain data back, and the comparison happens in
 the judge. There is nothing to forge: a forged reply is just an answer, right or wrong like any other.
 
+    judge (this process: tests, verdicts) ── zygote (a fresh Python, locked up) ── fork: one program
+
+The cage keeps it off everything else: files (Landlock), processes and the network (seccomp), memory and
+disk (rlimits). It is the last third of this file; nothing before it depends on it.
+
 READS   problems.jsonl   task_id, entry_point, setup, public_tests, hidden_tests
         *.samples.jsonl  completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
@@ -23,13 +28,13 @@ COSTS   about 3 ms a distinct program on two cores; no GPU, standard library onl
 Differs from the paper's code: there, tests and program share a process, and the verdict is what that
 process prints; feedback is a raw traceback of any length with random paths in it.
 """
-import argparse, ast, builtins, io, json, os, re, signal, socket, struct, subprocess, sys, threading, time
-from concurrent.futures import ThreadPoolExecutor
+import builtins, gc, io, json, os, re, resource, signal, socket, struct, sys, time
 from functools import lru_cache
+from itertools import islice
+from types import SimpleNamespace
+# What only the judge needs is imported where it needs it: every program starts as a copy of this file's process.
 
-FEEDBACK_LIMIT = 300        # characters of o_t: it becomes part of every later prompt
-REPLY_LIMIT = 1 << 20       # bytes of one answer of a program; more counts as a failure
-MEMORY_LIMIT = 1 << 30      # bytes of address space of a program
+REPLY_LIMIT = 1 << 18       # bytes of one answer of a program; more counts as a failure
 # Modules that programs often want, imported once before the fork: importing them in each costs 10 ms.
 COMMON = ("bisect collections copy datetime decimal fractions functools heapq itertools math operator random "
           "re statistics string sys typing").split()
@@ -83,7 +88,7 @@ def read_problems(path):
     for n, p in enumerate(read_jsonl(path, PROBLEM, ["task_id"]), 1):
         for kind in ("public_tests", "hidden_tests"):
             for test in p[kind]:
-                try: is_io(test) or compile_test(test)
+                try: (test["input"] + "", test["output"] + "") if isinstance(test, dict) else compile_test(test)
                 except (KeyError, TypeError, SyntaxError, ValueError):
                     stop(f"{path}, row {n}: field '{kind}' holds {str(test)[:60]!r}, neither Python nor input/output")
         problems[p["task_id"]] = p
@@ -106,378 +111,512 @@ def extract_code(completion):
     return code.lstrip("\ufeff\r\n").rstrip()
 
 
-# At first reading, go on at "Tests and feedback": what lies between is how a call crosses to the program.
-
-# ── Values that cross between judge and program: plain data only, as tagged JSON ─────────────────
-
-def encode(value, handles=None):
-    """Plain data → JSON. What is not plain becomes a handle: a number that later calls can pass back."""
-    again = lambda items: [encode(v, handles) for v in items]
-    # Subclasses are reduced with the base type's own methods: an __iter__ or __eq__ of theirs never runs.
-    if value is None or value is True or value is False: return value
-    if isinstance(value, Remote): return {"handle": value._number}
-    if isinstance(value, int):
-        value = int.__add__(value, 0)
-        return value if abs(value) < 1 << 63 else {"int": hex(value)}     # decimal takes quadratic time
-    if isinstance(value, float): return float.__float__(value)
-    if isinstance(value, str): return str.__str__(value)
-    if isinstance(value, list): return again(list.__iter__(value))
-    if isinstance(value, dict): return {"dict": [again(pair) for pair in dict.items(value)]}
-    for kind in (tuple, set, frozenset):
-        if isinstance(value, kind): return {kind.__name__: again(kind.__iter__(value))}
-    if isinstance(value, (bytes, bytearray)): return {"bytes": bytes(value).hex()}
-    if isinstance(value, complex): return {"complex": [value.real, value.imag]}
-    if isinstance(value, range): return {"range": [value.start, value.stop, value.step]}
-    if isinstance(value, type(sys)): return {"module": value.__name__}
-    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value: return {"type": value.__name__}
-    if handles is None: raise TypeError(f"cannot pass a {type(value).__name__} to the program")
-    if hasattr(type(value), "__next__"):                        # generators, map, zip: at most 10,000 items
-        return {"iter": again(item for item, _ in zip(value, range(10_000)))}
-    handles.append(value)
-    return {"handle": len(handles) - 1}
-
-
-def decode(data, handle):
-    """JSON → plain data; `handle(number)` says what a handle stands for on this side."""
-    if isinstance(data, list): return [decode(v, handle) for v in data]
-    if not isinstance(data, dict): return data
-    (tag, body), = data.items()
-    if tag in ("tuple", "set", "frozenset", "iter"):
-        make = {"tuple": tuple, "set": set, "frozenset": frozenset, "iter": iter}[tag]
-        return make([decode(v, handle) for v in body])
-    if tag == "dict": return {decode(k, handle): decode(v, handle) for k, v in body}
-    if tag == "int": return int(body, 16)
-    if tag == "bytes": return bytes.fromhex(body)
-    if tag == "complex": return complex(*body)
-    if tag == "range": return range(*body)
-    if tag == "type": return getattr(builtins, body)
-    if tag == "module": return sys.modules.get(body) if body in COMMON else None   # ours, never the program's
-    return handle(body)
-
-
-def send(sock, message):
-    data = json.dumps(message).encode()
-    sock.sendall(struct.pack("!I", len(data)) + data)
-
-
-def receive(sock, deadline=None, limit=REPLY_LIMIT):
-    """One message. TimeoutError at `deadline` (time.monotonic), EOFError when the other side is gone."""
-    def exactly(n):
-        parts = []
-        while n:
-            if deadline is not None: sock.settimeout(max(0.001, deadline - time.monotonic()))
-            parts.append(sock.recv(min(n, 1 << 16)))
-            if not parts[-1]: raise EOFError
-            n -= len(parts[-1])
-        return b"".join(parts)
-    size, = struct.unpack("!I", exactly(4))
-    if size > limit: raise ValueError("more than 1 MB")
-    return json.loads(exactly(size))
-
-
-# ── The program's side. A "zygote" is a fresh Python that knows no tests; it forks once a program ─
-
-def zygote(control):
-    """Wait for a socket to a new program, fork the process that will be the program, report its end."""
-    for name in COMMON: __import__(name)
-    while True:
-        _, fds, _, _ = socket.recv_fds(control, 1, 1)
-        if not fds: os._exit(0)                                 # the judge is gone
-        pid = os.fork()
-        if pid == 0:
-            control.close()                                     # a program must not speak for the zygote
-            try: program(socket.socket(fileno=fds[0]))
-            finally: os._exit(0)
-        os.close(fds[0])
-        control.sendall(struct.pack("!I", pid))
-        os.waitpid(pid, 0)
-        control.sendall(b"x")
-
-
-def lock_door():
-    """Limits on this process: memory, no files written, no core dumps, few descriptors, no terminal."""
-    import resource
-    os.setsid()                                                 # a process group of its own, killed as a whole
-    for what, most in ((resource.RLIMIT_AS, MEMORY_LIMIT), (resource.RLIMIT_FSIZE, 0),
-                       (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)):
-        hard = resource.getrlimit(what)[1]                      # asking for more than this would fail
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2): os.dup2(null, fd)
-
-
-def program(sock):
-    """The process of one untrusted program: load it, then answer the judge's calls until it hangs up."""
-    lock_door()
-    request = receive(sock, limit=1 << 30)
-    code, names, handles = request["code"], {"__name__": "solution"}, []
-    sys.setrecursionlimit(10_000)
-
-    def answer(what, *data):
-        target, args, kwargs = decode(list(data), handles.__getitem__)
-        if what == "stdin":                                     # text in, text out, as a script
-            sys.stdin = io.StringIO(target)
-            sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace")
-            try: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
-            except SystemExit: pass
-            sys.stdout.flush()
-            return {"ok": sys.stdout.buffer.getvalue().decode()}
-        before = encode(args, handles)
-        if what == "load": exec(compile(code, "<program>", "exec"), names); value = sorted(map(str, names))
-        elif what == "name": value = names[target]
-        elif what == "get": value = getattr(target, args[0])
-        elif what == "set": value = setattr(target, *args)
-        else: value = target(*args, **kwargs)
-        reply, after = {"ok": encode(value, handles)}, encode(args, handles)
-        return reply if after == before else dict(reply, args=after)      # changed in place: they travel back
-
-    while True:
-        try: reply = answer(*request["ask"])
-        except BaseException as e:                              # SystemExit too: here it is a result like any other
-            line, tb = 0, e.__traceback__
-            while tb:                                           # the innermost line of the program itself
-                if tb.tb_frame.f_code.co_filename == "<program>": line = tb.tb_lineno
-                tb = tb.tb_next
-            if isinstance(e, SyntaxError) and e.filename == "<program>": line = e.lineno or 0
-            text = str(e.msg if isinstance(e, SyntaxError) else e)
-            reply = {"error": [type(e).__name__, text[:FEEDBACK_LIMIT], line]}
-        send(sock, reply)
-        request = receive(sock, limit=1 << 30)
-
-
-# ── The judge's side ─────────────────────────────────────────────────────────────────────────────
-
-class ProgramFailed(Exception):
-    """What the program did instead of answering, in the words of the feedback."""
-
-
-class Remote:
-    """Something in the program's process: a function, a class, an object. Equal to nothing but itself."""
-    def __init__(self, ask, number, name): self.__dict__.update(_ask=ask, _number=number, _name=name)
-    def __call__(self, *args, **kwargs): return self._ask("call", self, args, kwargs)
-    def __setattr__(self, name, value): self._ask("set", self, (name, value))
-    def __getattr__(self, name):
-        if name.startswith("__"): raise AttributeError(name)
-        return self._ask("get", self, (name,))
-
-
-class Names(dict):
-    """Globals of the test code. A name that neither the test nor Python defines is asked of the program."""
-    def __init__(self, session): self.session = session
-    def __missing__(self, name):
-        # Built-ins stay ours, or a program's own `sorted` would decide its tests. Only the entry point may
-        # be called like a built-in (MBPP/126 defines `sum`).
-        if name not in self.session.defined or hasattr(builtins, name) and name != self.session.entry_point:
-            raise KeyError(name)
-        self[name] = self.session.ask("name", name)
-        return self[name]
-
-
-class Session:
-    """One program in its process, seen from the judge. `worker` holds one thread's zygote."""
-
-    def __init__(self, worker, code, entry_point, timeout):
-        self.worker, self.code, self.entry_point, self.timeout = worker, code, entry_point, timeout
-        self.calls, self.defined, self.first = [], (), {"code": code}
-        if "process" not in worker or worker["process"].poll() is not None: start_zygote(worker)
-        self.sock, theirs = socket.socketpair()
-        socket.send_fds(worker["control"], [b"x"], [theirs.fileno()])
-        theirs.close()
-        self.pid, = struct.unpack("!I", worker["control"].recv(4, socket.MSG_WAITALL))
-        self.deadline = time.monotonic() + timeout
-
-    def ask(self, what, target=None, args=(), kwargs=None):
-        """One question to the program. Raises what the program raised, or ProgramFailed."""
-        if what == "call": self.calls.append((target._name, args, kwargs or {}))
-        ask, self.first = dict(self.first, ask=[what, encode(target), encode(list(args)), encode(kwargs or {})]), {}
-        try:
-            self.sock.settimeout(self.timeout)
-            send(self.sock, ask)
-            reply = receive(self.sock, self.deadline)
-            value = decode(reply.get("ok"), lambda n: Remote(self.ask, n, target if what == "name" else "it"))
-            changed = decode(reply.get("args", []), lambda n: None)
-        except TimeoutError: raise ProgramFailed("ran out of time") from None
-        except (EOFError, ConnectionError): raise ProgramFailed("crashed") from None
-        except Exception: raise ProgramFailed("gave something that is not plain data") from None
-        if "error" in reply: raise revive(self.code, *reply["error"])
-        for mine, new in zip(args, changed):
-            if isinstance(mine, list): mine[:] = new
-            elif isinstance(mine, (dict, set)): mine.clear(); mine.update(new)
-        return value
-
-    def close(self):
-        self.sock.close()
-        for kill in (os.killpg, os.kill):                       # the second, if it has no group of its own yet
-            try: kill(self.pid, signal.SIGKILL); break
-            except OSError: pass
-        if not self.worker["control"].recv(1): self.worker["process"].wait()     # the zygote has seen its end
-
-
-def start_zygote(worker):
-    """A fresh interpreter: none of our memory, environment or files. -S: programs see the standard library only."""
-    mine, theirs = socket.socketpair()
-    worker["process"] = subprocess.Popen(
-        [sys.executable, "-s", "-S", os.path.abspath(__file__), "--zygote", str(theirs.fileno())], cwd="/",
-        pass_fds=[theirs.fileno()], env={"PYTHONHASHSEED": "0"}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    worker["control"] = mine
-    theirs.close()
-
-
-def revive(code, name, text, line):
-    """The program's exception as one of ours, so that a test may expect it; `_line` says where it was raised."""
-    kind = getattr(builtins, str(name), None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)): kind = RuntimeError
-    try: error = kind(text)
-    except TypeError: error = RuntimeError(text)                # UnicodeDecodeError wants five arguments
-    lines = code.splitlines()
-    where = f", line {line}: {lines[line - 1].strip()}" if 0 < line <= len(lines) else ""
-    error._line = f"{name}: {text}".rstrip(": ") + where
-    return error
-
-
 # ── Tests and feedback ───────────────────────────────────────────────────────────────────────────
 
 def show(value):
     """repr, the same on every run: sets sorted, no addresses."""
     if isinstance(value, Remote): return "an object"
     if isinstance(value, list): return "[%s]" % ", ".join(map(show, value))
-    if isinstance(value, tuple): return "(%s)" % (", ".join(map(show, value)) + ("," if len(value) == 1 else ""))
+    if isinstance(value, tuple): return "(%s)" % (", ".join(map(show, value)) + "," * (len(value) == 1))
     if isinstance(value, dict): return "{%s}" % ", ".join(f"{show(k)}: {show(v)}" for k, v in value.items())
     if isinstance(value, set) and value: return "{%s}" % ", ".join(sorted(map(show, value)))
     if isinstance(value, frozenset): return "frozenset({%s})" % ", ".join(sorted(map(show, value)))
-    try: return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-    except ValueError: return "a huge number"                   # Python refuses to write more than 4,300 digits
+    try: return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+    except ValueError: return "a huge number"                   # repr stops at 4,300 digits
 
 
 def short(text, most=120):
     return text if len(text) <= most else text[:most - 1] + "…"
 
 
-def is_io(test):
-    """A test for a program that reads stdin and prints."""
-    return isinstance(test, dict) and isinstance(test["input"], str) and isinstance(test["output"], str)
-
-
 @lru_cache(maxsize=None)
 def compile_test(test):
-    """A test → (source of the call, code of its left side, of its right side), or (source, code, None).
+    """The source of a test → (source of its call, code, code of the expected value or None, names it mentions).
 
     `assert f([1, 2]) == 3` is split at the ==, so that feedback can say what came back and what was expected.
     """
+    import ast
     tree = ast.parse(test)
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     last = tree.body[-1] if tree.body else None
-    if (len(tree.body) == 1 and isinstance(last, ast.Assert) and isinstance(last.test, ast.Compare)
-            and [type(op) for op in last.test.ops] == [ast.Eq]):
-        left, right = (compile(ast.Expression(side), "<test>", "eval")
-                       for side in (last.test.left, last.test.comparators[0]))
-        return ast.unparse(last.test.left), left, right
-    return ast.unparse(last) if isinstance(last, ast.Assert) else "", compile(tree, "<test>", "exec"), None
+    if not isinstance(last, ast.Assert): return "", compile(tree, "<test>", "exec"), None, names
+    if len(tree.body) == 1 and isinstance(last.test, ast.Compare) and [*map(type, last.test.ops)] == [ast.Eq]:
+        sides = last.test.left, last.test.comparators[0]
+        left, right = (compile(ast.Expression(side), "<test>", "eval") for side in sides)
+        return ast.unparse(last.test.left), left, right, names
+    return ast.unparse(last), compile(tree, "<test>", "exec"), None, names
 
 
-def run_io(session, test):
-    """None if the program prints the expected lines, else the feedback."""
-    said, expected = (show(short(test[field].strip(), 80)) for field in ("input", "output"))
-    lines = lambda text: [line.rstrip() for line in text.rstrip().split("\n")]
-    try: out = session.ask("stdin", test["input"])
-    except ProgramFailed as e: return f"input {said} {e}, expected {expected}"
-    except Exception as e: return f"input {said} raised {e._line}, expected {expected}"
-    if lines(out) == lines(test["output"]): return None
-    return f"input {said} gave {show(short(out.strip(), 80))}, expected {expected}"
-
-
-def run_test(session, names, test):
+def run_assert(program, names, test):
     """None if the test passes, else one line: the call, what came back or was raised, what was expected."""
-    source, left, right = compile_test(test)
-    session.calls.clear()
-    expected = f"; the test is: {short(source)}" if source and right is None else ""
+    source, code, right, _ = compile_test(test)
+    expected = f"; the test is: {short(source)}" if source else ""
+    program.calls.clear()
     try:
-        if right is None:                                       # a test of many steps: it passes if nothing is raised
-            exec(left, names)
-            return None
-        wanted = eval(right, names)
-        expected = f", expected {short(show(wanted), 80)}"
-        value = eval(left, names)
-        if value == wanted: return None                         # OUR ==: `value` is plain data by now
-        gave = f"gave {short(show(value))}"
+        if right is None:
+            exec(code, names)                                   # many steps: passes if nothing is raised
+            if not program.gone: return None                    # (a bare `except:` in the test may hide the end)
+            gave = program.gone
+        else:
+            wanted = eval(right, names)
+            expected = f", expected {short(show(wanted), 80)}"
+            value = eval(code, names)
+            if value == wanted: return None                     # OUR ==: `value` is plain data by now
+            gave = f"gave {short(show(value))}"
     except ProgramFailed as e: gave = str(e)
-    except Exception as e: gave = f"raised {e._line}" if hasattr(e, "_line") else "gave a wrong answer"
-    if right is None:                                           # name the last call of the program instead
-        name, args, kwargs = session.calls[-1] if session.calls else (session.entry_point, (), {})
+    except Exception as e: gave = f"raised {e.said}" if hasattr(e, "said") else "gave a wrong answer"
+    if right is None and program.calls:                         # name the program's last call instead
+        name, args, kwargs = program.calls[-1]
         said = [short(show(a), 60) for a in args] + [f"{k}={short(show(v), 60)}" for k, v in kwargs.items()]
         source = f"{name}({', '.join(said)})"
-    return f"`{short(source)}` {gave}{expected}"
+    return f"`{short(source or 'the test')}` {gave}{expected}"
 
 
-def load(session, problem):
-    """Load the program, then the problem's set-up code. None, or why it does not load."""
-    tests = problem["public_tests"] + problem["hidden_tests"]
-    if any(isinstance(test, dict) for test in tests): return Names(session), None      # a script: it runs once a test
-    names, entry_point = Names(session), problem["entry_point"]
+def run_script(zygote, limits, code, test):
+    """A program that reads stdin and prints: None if it prints the expected lines, else the feedback."""
+    import tempfile
+    lines = lambda text: [line.rstrip() for line in text.rstrip().split("\n")]
+    with tempfile.TemporaryFile() as stdin:                     # a real file: programs also open(0)
+        stdin.write(test["input"].encode("utf-8", "replace"))
+        stdin.seek(0)
+        program = Program(zygote, limits, code, stdin.fileno())
+    program.most += 8 * len(test["output"])                     # bytes: escaped, a character may take so many
     try:
-        session.defined = session.ask("load")
-        if entry_point not in session.defined: return names, f"The program does not define `{entry_point}`."
-        exec(problem["setup"], names)                           # after the program: MBPP's set-up uses its classes
+        printed = program.ask("script", code)
+        if lines(printed) == lines(test["output"]): return None
+        gave = f"gave {show(short(printed.strip(), 80))}"
+    except ProgramFailed as e: gave = str(e)
+    except Exception as e: gave = f"raised {e.said}"
+    finally: program.close()
+    given, expected = (show(short(test[field].strip(), 80)) for field in ("input", "output"))
+    return f"input {given} {gave}, expected {expected}"
+
+
+def load(program, problem):
+    """Load the program, then the problem's set-up code → (globals of the test code, None or what failed)."""
+    entry_point, names = problem["entry_point"], {}
+    # Tests see what the program defines, but built-ins stay ours, or a program's own `sorted` would decide
+    # its tests. Only the entry point may be called like one (MBPP/126 defines `sum`).
+    tests = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]
+    wanted = set().union(*(compile_test(test)[3] for test in tests)) - set(dir(builtins)) | {entry_point}
+    try:
+        names = program.ask("load", program.code, sorted(wanted))
+        if entry_point not in names: return names, f"The program does not define `{entry_point}`."
+        for name, value in names.items():
+            if isinstance(value, Remote): vars(value)["_name"] = name
+        names.update((name, __import__(name)) for name in wanted & set(COMMON) - {entry_point})
+        exec(problem["setup"], names)                           # after the program: MBPP's uses its classes
     except ProgramFailed as e: return names, f"The program {e} while it was loaded."
-    except Exception as e: return names, f"The program does not load: {getattr(e, '_line', 'the set-up code fails')}"
+    except Exception as e: return names, f"The program does not load: {getattr(e, 'said', 'the set-up code fails')}"
     return names, None
 
 
-def judge(worker, problem, code, timeout):
-    """Run one program → (public_passed, hidden_passed, feedback o_t).
+def judge(zygote, limits, problem, code):
+    """Run one program → (public_passed, hidden_passed, feedback o_t); feedback is of the first failing PUBLIC test.
 
-    Each kind of test has `timeout` seconds. Feedback speaks of the first failing PUBLIC test only.
+    Loading, the public and the hidden tests have limits["timeout"] seconds each.
     """
     if not code: return False, False, "There is no program in this answer."
-    verdicts, feedback, session = [], "", None
+    verdicts, feedback, program, broken = [], "", None, None
+    scripts = any(isinstance(test, dict) for test in problem["public_tests"] + problem["hidden_tests"])
     for kind in ("public_tests", "hidden_tests"):
-        if session is None:
-            session = Session(worker, code, problem["entry_point"], timeout)
-            names, broken = load(session, problem)
-        failure, session.deadline = broken, time.monotonic() + timeout
+        if not scripts and (program is None or program.gone and not broken):
+            if program: program.close()                         # it died on a public test: another for the hidden ones
+            program = Program(zygote, limits, code)
+            names, broken = load(program, problem)
+        if program: program.start_clock()
+        failure = broken
         for test in problem[kind]:
-            failure = failure or (run_io(session, test) if isinstance(test, dict) else run_test(session, names, test))
+            if failure: break
+            failure = run_script(zygote, limits, code, test) if scripts else run_assert(program, names, test)
         verdicts.append(failure is None)
-        if kind == "public_tests" and failure: feedback = short(failure, FEEDBACK_LIMIT)
-        if failure and re.search("ran out of time|crashed", failure):
-            session.close()                                     # the hidden tests get a process of their own
-            session = None
-    if session: session.close()
-    return verdicts[0], verdicts[1], feedback
+        if kind == "public_tests" and failure: feedback = short(failure, limits["feedback"])
+    if program: program.close()
+    return *verdicts, feedback
 
 
-def execute(problems, programs, timeout=5.0, workers=None, progress=True):
+def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False, progress=True):
     """Judge each distinct program once: {task_id: problem}, (task_id, code) pairs → {pair: verdict of judge}."""
-    programs, local, started, verdicts = list(dict.fromkeys(programs)), threading.local(), [], {}
+    from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
+    programs, verdicts, idle = list(dict.fromkeys(programs)), {}, SimpleQueue()
+    limits = dict(timeout=timeout, memory=memory, feedback=feedback)
+    zygotes = [start_zygote(limits) for _ in range(min(workers or os.cpu_count(), len(programs)))]
+    for z in zygotes: say_missing(tuple(json.loads(z.reader.readline())), strict); idle.put(z)
 
-    def work(pair):                                             # threads: a judge mostly waits for its program
-        if not hasattr(local, "worker"):
-            local.worker = {}
-            started.append(local.worker)
-        return judge(local.worker, problems[pair[0]], pair[1], timeout)
+    def work(pair):                                             # in a thread: a judge mostly waits for its program
+        z = idle.get()
+        try: return judge(z, limits, problems[pair[0]], pair[1])
+        finally: idle.put(z)
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max(1, len(zygotes))) as pool:
         for n, (pair, verdict) in enumerate(zip(programs, pool.map(work, programs)), 1):
             verdicts[pair] = verdict
             if progress and sys.stderr.isatty() and (n % 100 == 0 or n == len(programs)):
                 print(f"\r  executing {n}/{len(programs)}", end="\n" if n == len(programs) else "", file=sys.stderr)
-    for worker in filter(None, started):
-        worker["control"].close()
-        worker["process"].kill()
-        worker["process"].wait()
+    for z in zygotes: z.control.shutdown(socket.SHUT_RDWR); z.process.wait()          # nobody speaks to it: it ends
     return verdicts
 
 
+# The rest is how a call crosses to the program, and the cage around it. At first reading, skip to main().
+
+# ── Values that cross: plain data only, as tagged JSON ───────────────────────────────────────────
+
+TYPES = {t.__name__: t for t in (bool, int, float, complex, str, list, tuple, dict, set, frozenset)}
+MAKE = dict(tuple=tuple, set=set, frozenset=frozenset, dict=dict, bytes=bytes, iter=iter,
+            complex=lambda parts: complex(*parts), int=lambda parts: int(parts[0], 16), type=lambda parts: TYPES[parts[0]])
+
+
+def encode(value, handle):
+    """Plain data → JSON, {type: parts} where JSON has no such type. `handle(value)` → a number for anything else."""
+    each = lambda items: [encode(v, handle) for v in items]
+    if value is None or isinstance(value, (str, float)): return value
+    if isinstance(value, int): return value if abs(value) < 1 << 63 else {"int": [hex(value)]}  # decimal: quadratic time
+    if isinstance(value, list): return each(value)
+    if isinstance(value, dict): return {"dict": each(value.items())}
+    if isinstance(value, (bytes, bytearray)): return {"bytes": list(value)}
+    if isinstance(value, complex): return {"complex": [value.real, value.imag]}
+    if isinstance(value, range): return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, type) and value.__name__ in TYPES: return {"type": [value.__name__]}
+    for kind in (tuple, set, frozenset):
+        if isinstance(value, kind): return {kind.__name__: each(value)}
+    if hasattr(type(value), "__next__"): return {"iter": each(islice(value, 10_000))}       # generators, map, zip
+    return {"handle": [handle(value)]}
+
+
+def decode(data, thing, depth=200):
+    """JSON → plain data; `thing(number)` is what a handle stands for on this side. ValueError if nested deeper."""
+    if depth == 0: raise ValueError("nested too deep")          # our own recursion must not end the judge
+    if not isinstance(data, (list, dict)): return data
+    tag, parts = ("list", data) if isinstance(data, list) else next(iter(data.items()))
+    parts = [decode(part, thing, depth - 1) for part in parts]
+    if tag == "handle": return thing(parts[0])
+    if tag == "range" and len(range(*parts)) <= REPLY_LIMIT: return range(*parts)           # list() of it must fit
+    return parts if tag == "list" else MAKE[tag](parts)
+
+
+# ── The judge's side ─────────────────────────────────────────────────────────────────────────────
+
+class ProgramFailed(BaseException):
+    """What the program did instead of answering, in the words of the feedback. `except Exception` lets it pass."""
+
+
+class Remote:
+    """Something that stays in the program: a function, a class, an object. Equal to nothing but itself."""
+    def __init__(self, program, number): vars(self).update(_program=program, _number=number, _name="it")
+    def __setattr__(self, name, value): self._program.ask("setattr", self, name, value)
+    def __getattr__(self, name): return self._program.ask("getattr", self, name)
+    def __call__(self, *args, **kwargs):
+        self._program.calls.append((self._name, args, kwargs))
+        return self._program.ask("call", self, *args, **kwargs)
+
+
+for _name in "abs add bool contains float ge getitem gt int iter le len lt mul neg repr setitem str sub".split():
+    setattr(Remote, f"__{_name}__", lambda self, *args, what=_name: self._program.ask(what, self, *args))
+
+
+class Program:
+    """One program in its process, seen from the judge."""
+
+    def __init__(self, zygote, limits, code, stdin=None):
+        self.zygote, self.limits, self.code = zygote, limits, code
+        self.calls, self.remotes, self.gone, self.most = [], {}, None, REPLY_LIMIT
+        self.sock, theirs = socket.socketpair()
+        for what, seconds in ((socket.SO_RCVTIMEO, 0.05), (socket.SO_SNDTIMEO, 3 * limits["timeout"])):
+            self.sock.setsockopt(socket.SOL_SOCKET, what, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
+        with theirs: self.pid = fork_program(zygote, limits, [theirs.fileno()] + [stdin] * (stdin is not None))
+        self.start_clock()
+
+    def start_clock(self):
+        self.began = self.cpu(), time.monotonic()
+
+    def cpu(self):
+        try: return time.clock_gettime(~self.pid << 3 | 2)      # Linux: the CPU clock of another process
+        except OSError: return 0.0                              # it has ended, or this is macOS
+
+    def late(self):
+        """Is its time up? CPU time counts, so that a busy machine changes no verdict; or a third of the time on
+        the clock where that is more, so that a program that sleeps ends too."""
+        wall, most = time.monotonic() - self.began[1], self.limits["timeout"]
+        return wall >= most and max(self.cpu() - self.began[0], wall / 3) >= most
+
+    def answer(self):
+        """The program's next line. TimeoutError when its time is up, EOFError when it has gone, ValueError."""
+        data = b""
+        while not data.endswith(b"\n"):
+            if self.late(): raise TimeoutError
+            try: part = self.sock.recv(1 << 16)
+            except BlockingIOError: continue                    # nothing for 50 ms
+            if not part: raise EOFError
+            data += part
+            if len(data) > self.most: raise ValueError("too long")
+        return json.loads(data)
+
+    def ask(self, what, *args, **kwargs):
+        """One question to the program → its answer. Raises what the program raised, or ProgramFailed."""
+        def number(value):
+            if isinstance(value, Remote): return value._number
+            raise TypeError(f"cannot pass a {type(value).__name__} to the program")
+        remote = lambda number: self.remotes.setdefault(int(number), Remote(self, int(number)))
+        question = json.dumps(encode([what, args, kwargs], number)) + "\n"
+        try:
+            if self.gone: raise ProgramFailed(self.gone)
+            self.sock.sendall(question.encode())
+            value, after, error = decode(self.answer(), remote)
+            if error: error, text, line = str(error[0]), str(error[1]), int(error[2])
+            for mine, new in zip(args, after):                  # what the program has changed in place
+                if isinstance(mine, list): mine[:] = new
+                elif isinstance(mine, (dict, set)): mine.clear(); mine.update(new)
+        except TimeoutError: self.gone = "ran out of time"
+        except (EOFError, OSError): self.gone = "crashed"
+        except Exception: raise ProgramFailed("gave something that is not plain data") from None
+        if self.gone: raise ProgramFailed(self.gone)
+        if error: raise self.revive(error, text, line)
+        return value
+
+    def revive(self, name, text, line):
+        """The program's exception as one of ours, so that a test may expect it; `said` tells where it was raised."""
+        if name == "MemoryError": return ProgramFailed("ran out of memory")
+        lines = self.code.splitlines()
+        where = f", line {line}: {lines[line - 1].strip()}" if 0 < line <= len(lines) else ""
+        said = re.sub(" at 0x[0-9a-f]+", "", f"{name}: {text}").rstrip(": ") + where
+        kind = getattr(builtins, name, None)
+        if kind in (SystemExit, KeyboardInterrupt): return ProgramFailed(f"raised {said}")
+        try: error = kind(text) if issubclass(kind, Exception) else RuntimeError(text)
+        except TypeError: error = RuntimeError(text)            # no exception of Python's, or one with more arguments
+        error.said = said
+        return error
+
+    def close(self):
+        self.sock.close()
+        try: self.zygote.control.sendall(b"-")                  # the zygote kills it
+        except OSError: pass                                    # it is gone itself
+
+
+def start_zygote(limits):
+    """A fresh interpreter with none of our memory, environment or files. -S: the standard library only."""
+    import subprocess
+    control, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-s", "-S", os.path.abspath(__file__), "--zygote", str(theirs.fileno()),
+             str(limits["memory"] << 20), str(int(limits["timeout"]) * 9 + 9)], pass_fds=[theirs.fileno()], cwd="/",
+            env=dict(PYTHONHASHSEED="0", PYTHONIOENCODING="utf-8:replace"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return SimpleNamespace(process=process, control=control, reader=control.makefile("rb"))
+
+
+def fork_program(zygote, limits, fds):
+    """Hand `fds` to a new process → its number. A zygote that has been killed (for want of memory, say) is replaced."""
+    while True:
+        try:
+            socket.send_fds(zygote.control, [b"+"], fds)
+            return json.loads(zygote.reader.readline())
+        except (OSError, ValueError):
+            zygote.process.wait()
+            vars(zygote).update(vars(start_zygote(limits)))
+            zygote.reader.readline()
+
+
+# ── The program's side ───────────────────────────────────────────────────────────────────────────
+
+def run_zygote(control, memory, seconds):
+    """Import the common modules, lock up, then fork a process for each program and end it when told to."""
+    for name in COMMON: __import__(name)
+    builtins.exit = builtins.quit = sys.exit                    # scripts use them, and -S leaves them out
+    for what, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0),            # bombs, disks filled
+                       (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)): limit(what, most)
+    missing, close_door = cage()
+    control.sendall(json.dumps(missing).encode() + b"\n")
+    gc.freeze()                                                 # a collection would copy our pages into each program
+    me, pid = os.getpid(), 0
+    while True:
+        order, fds, _, _ = socket.recv_fds(control, 1, 2)
+        if order == b"+":
+            pid = os.fork()
+            if pid == 0:
+                try: control.close(); run_program(fds, seconds, lambda: close_door(me))
+                finally: os._exit(0)
+            for fd in fds: os.close(fd)
+            control.sendall(b"%d\n" % pid)
+        elif pid:
+            for kill in (os.killpg, os.kill):                   # the second if it has no group of its own yet
+                try: kill(pid, signal.SIGKILL); break
+                except OSError: pass
+            os.waitpid(pid, 0)                                  # not earlier, or its number could be another's by now
+            pid = 0
+        if not order: os._exit(0)                               # the judge is gone
+
+
+def limit(what, most):
+    hard = resource.getrlimit(what)[1]                          # to ask for more than this would fail
+    if hard != resource.RLIM_INFINITY: most = min(most, hard)
+    try: resource.setrlimit(what, (most, most))
+    except (OSError, ValueError): pass                          # macOS does not limit address space
+
+
+def run_program(fds, seconds, close_door):
+    """The process of one untrusted program: answer the judge's questions until it hangs up."""
+    os.setsid()                                                 # a group of its own, to be killed as a whole
+    limit(resource.RLIMIT_CPU, seconds)                         # a loop whose judge is gone
+    if fds[1:]: os.dup2(fds[1], 0)
+    questions, answers = open(fds[0], "rb"), open(os.dup(fds[0]), "wb")
+    sys.modules["random"].seed(0)                               # the same choices and verdict on every run
+    close_door()
+    names, things, numbers = {"__name__": "solution"}, [], {}   # things that stay here, and their handles
+
+    def handle(thing):
+        if id(thing) not in numbers: numbers[id(thing)] = len(things); things.append(thing)
+        return numbers[id(thing)]
+
+    def load(code, wanted):
+        exec(compile(code, "<program>", "exec"), names)
+        return {name: names[name] for name in wanted if name in names}
+
+    def script(code):
+        sys.stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")
+        try: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
+        except SystemExit: pass
+        if "threading" in sys.modules: sys.modules["threading"]._shutdown()       # wait: some do their work in one
+        sys.stdout.flush()
+        return sys.stdout.buffer.getvalue().decode()
+
+    acts = dict(load=load, script=script, call=lambda f, *args, **kwargs: f(*args, **kwargs))
+    for question in questions:
+        what, args, kwargs = decode(json.loads(question), things.__getitem__)
+        try:
+            act = acts.get(what) or getattr(builtins, what, None) or getattr(sys.modules["operator"], what)
+            reply = encode([act(*args, **kwargs), args, None], handle)
+        except BaseException as e:                              # SystemExit too: a result like any other
+            line, tb = 0, e.__traceback__
+            while tb:                                           # the innermost line of the program itself
+                if tb.tb_frame.f_code.co_filename == "<program>": line = tb.tb_lineno
+                tb = tb.tb_next
+            if isinstance(e, SyntaxError) and e.filename == "<program>": line = e.lineno or 0
+            reply = [None, [], [type(e).__name__, str(e.msg if isinstance(e, SyntaxError) else e)[:1000], line]]
+        answers.write(json.dumps(reply).encode() + b"\n")
+        answers.flush()
+
+
+# ── The cage. Each mechanism stops what the one before it lets through ───────────────────────────
+
+# What a program may ask of the kernel (seccomp): its name, its number on x86-64 and on aarch64. Not here, and
+# so refused: fork, exec, kill, ptrace, socket, connect, sendmsg, mkdir, unlink, rename, chmod, truncate,
+# prlimit, prctl, shmget, mount, bpf, and everything that nobody has thought of.
+SYSCALLS = """
+    read 0 63            write 1 64           close 3 57           fstat 5 80           lseek 8 62
+    mmap 9 222           mprotect 10 226      munmap 11 215        brk 12 214           mremap 25 216
+    madvise 28 233       rt_sigaction 13 134  rt_sigprocmask 14 135  rt_sigreturn 15 139  sigaltstack 131 132
+    pread64 17 67        readv 19 65          writev 20 66         dup 32 23            getcwd 79 17
+    stat 4 -             lstat 6 -            newfstatat 262 79    statx 332 291        access 21 -
+    faccessat 269 48     faccessat2 439 439   readlink 89 -        readlinkat 267 78    getdents64 217 61
+    poll 7 -             ppoll 271 73         select 23 -          pselect6 270 72      epoll_create1 291 20
+    epoll_ctl 233 21     epoll_wait 232 -     epoll_pwait 281 22   socketpair 53 199    recvfrom 45 207
+    nanosleep 35 101     clock_nanosleep 230 115  clock_gettime 228 113  clock_getres 229 114  gettimeofday 96 169
+    setitimer 38 103     alarm 37 -           times 100 153        getrusage 98 165     sysinfo 99 179
+    uname 63 160         getpid 39 172        getppid 110 173      gettid 186 178       getuid 102 174
+    geteuid 107 175      getgid 104 176       getegid 108 177      getrandom 318 278    sched_yield 24 124
+    sched_getaffinity 204 123  futex 202 98   set_robust_list 273 99  rseq 334 293      membarrier 324 283
+    exit 60 93           exit_group 231 94
+"""
+# These depend on an argument: name, numbers, argument, mask, the value that the masked argument must have.
+WRITING = 0o20001103                                            # WRONLY, RDWR, CREAT, TRUNC, TMPFILE
+DEPENDING = (("open", 2, 0, 1, WRITING, 0), ("openat", 257, 56, 2, WRITING, 0),
+             ("clone", 56, 220, 0, 0x10000, 0x10000),           # a thread, not a process
+             ("ioctl", 16, 29, 1, 0xFFFFFFFF, 0x5421),          # FIONBIO, for asyncio
+             ("sendto", 44, 206, 5, 0xFFFFFFFF, 0))             # to nobody by name
+
+
+def seccomp_filter(machine):
+    """The allow-list as a program for the kernel's packet filter (struct sock_filter); b"" for another machine."""
+    column, audit = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7)}.get(machine, (0, 0))
+    if not column: return b""
+    load, equal, mask, give = 0x20, 0x15, 0x54, 0x06
+    allow, refuse, unknown, kill = 0x7FFF0000, 0x50001, 0x50026, 0x80000000    # EPERM is 1, ENOSYS 38
+    code = [(load, 0, 0, 4), (equal, 1, 0, audit), (give, 0, 0, kill),         # calls of another architecture
+            (load, 0, 0, 0)]                                                   # the number of the call
+    for row in DEPENDING:
+        number, (argument, bits, value) = row[column], row[3:]
+        if number: code += [(equal, 0, 5, number), (load, 0, 0, 16 + 8 * argument), (mask, 0, 0, bits),
+                            (equal, 0, 1, value), (give, 0, 0, allow), (give, 0, 0, refuse)]
+    code += [(equal, 0, 1, 435), (give, 0, 0, unknown)]                        # clone3: glibc then tries clone
+    numbers = [int(number) for number in SYSCALLS.split()[column::3] if number != "-"]
+    code += [(equal, len(numbers) - k, 0, number) for k, number in enumerate(numbers)]      # jump to the last line
+    code += [(give, 0, 0, refuse), (give, 0, 0, allow)]
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
+
+
+def landlock(syscall):
+    """From here on this process and its children can open Python's own library, read only. → did the kernel agree?"""
+    version = syscall(444, None, 0, 1)
+    if version < 1: return False
+    every = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1           # all that this kernel can refuse
+    rules = syscall(444, struct.pack("Q", every), 8, 0)
+    for path in {f"{sys.base_prefix}/lib", f"{sys.base_prefix}/{sys.platlibdir}", os.path.dirname(os.__file__), "/lib",
+                 "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache"}:
+        if os.path.exists(path):
+            fd = os.open(path, os.O_PATH)
+            read = 1 << 2 | os.path.isdir(path) << 3                           # files, and folders where it is one
+            syscall(445, rules, 1, struct.pack("=Qi", read, fd), 0)
+            os.close(fd)
+    done = syscall(446, rules, 0) == 0
+    os.close(rules)
+    return done
+
+
+def cage():
+    """Lock up this zygote. → (what the system lacks for it, the last door: a function for the child to call)."""
+    if sys.platform != "linux": return ["Landlock", "seccomp"], lambda parent: None
+    import ctypes
+    libc = ctypes.CDLL(None)
+    prctl = lambda *args: libc.prctl(*map(ctypes.c_ulong, args + (0,) * (5 - len(args))))
+    prctl(1, signal.SIGKILL)                                    # PDEATHSIG: a killed judge leaves no process
+    prctl(38, 1)                                                # NO_NEW_PRIVS: sudo and its like gain nothing
+    missing = [] if landlock(libc.syscall) else ["Landlock"]
+    rules = seccomp_filter(os.uname().machine)
+    buffer = ctypes.create_string_buffer(rules)
+    program = ctypes.create_string_buffer(struct.pack("HP", len(rules) // 8, ctypes.addressof(buffer)))
+    address = ctypes.addressof(program)
+
+    def close_door(parent):
+        prctl(1, signal.SIGKILL)                                # and with the zygote dies the program
+        if os.getppid() != parent: os._exit(0)                  # it died before that line
+        return prctl(22, 2, address) if buffer and program else -1             # SECCOMP, for good
+
+    me, trial = os.getpid(), os.fork()
+    if trial == 0: os._exit(close_door(me) != 0)
+    if os.waitpid(trial, 0)[1]: missing.append("seccomp")
+    return missing, close_door
+
+
+@lru_cache(maxsize=None)
+def say_missing(missing, strict):
+    """Say once what the cage lacks here."""
+    if not missing: return
+    lost = {"Landlock": "programs can read your files", "seccomp": "programs can change your files, reach the network and leave processes behind"}
+    said = "; ".join(f"no {what} on this system: {lost[what]}" for what in missing)
+    if strict: stop(f"{said}. --require-sandbox refuses to run them")
+    print(f"{os.path.basename(sys.argv[0])}: {said}. Verdicts are sound all the same", file=sys.stderr)
+    if sys.platform == "linux":
+        import ctypes
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)                  # DUMPABLE: our memory is not readable as /proc/PID/mem
+
+
 def main():
+    import argparse
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--problems", required=True, help="problems.jsonl")
     ap.add_argument("--samples", required=True, help="what stage 01 wrote")
     ap.add_argument("--out", required=True, help="steps.jsonl to write")
-    ap.add_argument("--timeout", type=float, default=5.0,
-                    help="seconds for a program's public tests, and again for its hidden ones")
+    ap.add_argument("--timeout", type=float, default=5.0, help="CPU seconds for loading a program, for its public "
+                    "and for its hidden tests, each; three times as many on the clock")
+    ap.add_argument("--memory", type=int, default=1024, help="MB of address space for a program")
+    ap.add_argument("--feedback", type=int, default=300, help="characters of feedback at most")
     ap.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time")
+    ap.add_argument("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
     args = ap.parse_args()
+    for flag, value in vars(args).items():
+        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
 
     problems = read_problems(args.problems)
     fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str)
@@ -486,7 +625,7 @@ def main():
         if row["task_id"] not in problems:
             stop(f"{args.samples}, row {n}: task_id '{row['task_id']}' is not in {args.problems}")
     pairs = [(row["task_id"], extract_code(row["completion"])) for row in samples]
-    verdicts = execute(problems, pairs, args.timeout, args.workers)
+    verdicts = execute(problems, pairs, args.timeout, args.workers, args.memory, args.feedback, args.require_sandbox)
     steps = [dict(row, code=pair[1], public_passed=public, hidden_passed=hidden, feedback=feedback)
              for row, pair in zip(samples, pairs) for public, hidden, feedback in [verdicts[pair]]]
     write_jsonl(args.out, steps)
@@ -504,6 +643,7 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--zygote"]:
         sys.path.pop(0)                                         # programs must not import the project's own files
-        zygote(socket.socket(fileno=int(sys.argv[2])))
+        fd, memory, seconds = map(int, sys.argv[2:])
+        run_zygote(socket.socket(fileno=fd), memory, seconds)
     else:
         main()

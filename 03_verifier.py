@@ -317,6 +317,8 @@ def main():
         p.add_argument("--programs", type=int, default=16, help="programs of a problem in one step, at most")
         p.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
+    for flag, value in vars(args).items():
+        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
     args.run(args)
 
 

@@ -189,6 +189,8 @@ def main():
                     help="padded tokens in one forward pass; lower it if memory runs out")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
+    for flag, value in vars(args).items():
+        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
 
     rows = read_examples(args.examples)
     import torch

@@ -394,6 +394,8 @@ def main():
     p.add_argument("--run", required=True, nargs="+", help="folder of a run; several are pooled, one a seed")
     p.add_argument("--out", required=True, help="report.md to write")
     args = ap.parse_args()
+    for flag, value in vars(args).items():
+        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
     args.main(args)
 
 

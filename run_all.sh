@@ -12,7 +12,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # ── Settings: environment variables; a preset fills in the rest ─────────────────────────────────────────────────
 PRESET=${PRESET:-toy} METHODS=${METHODS:-mucode} RUN=${RUN:-$HERE/runs/$PRESET}
 case $PRESET in
-  toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=800 TEST=600 SCHOOL=6000 TRAJECTORIES=8 STEPS=600 EPOCHS=2 LOSS=bt SPLIT=test" ;;
+  toy)   preset="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=800 TEST=600 SCHOOL=6000 TRAJECTORIES=8 STEPS=600 EPOCHS=3 LOSS=bt SPLIT=test" ;;
   smoke) preset="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=80 TEST=40 SCHOOL=2000 TRAJECTORIES=4 STEPS=60 EPOCHS=1 LOSS=bt SPLIT=test" ;;
   *) echo "run_all.sh: PRESET=$PRESET is neither toy nor smoke" >&2; exit 2 ;;
 esac
@@ -51,7 +51,7 @@ rollouts() {        # rollouts X SEED: T turns of the policy X on the training p
 
 verifier() {        # verifier X STEPS…: R_φ from all steps so far → X/verifier, X/scored.jsonl
   stage 03_verifier.py train --problems problems/train.jsonl --steps "${@:2}" --base base/policy --loss "$LOSS" \
-    --lr 1e-3 --epochs "$EPOCHS" --seed "$SEED" --out "$1/verifier"
+    --lr 1e-3 --batch-size 8 --epochs "$EPOCHS" --seed "$SEED" --out "$1/verifier"
   stage 03_verifier.py score --problems problems/train.jsonl --steps "${@:2}" --verifier "$1/verifier" --out "$1/scored.jsonl"
 }
 

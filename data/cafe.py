@@ -58,10 +58,10 @@ SERVED = {
 PROGRAM = "```python\ndef f(xs):\n    ys = [{done} for x in xs{which}]\n    return {served} if ys else {none}\n```"
 USUAL = "0123"          # what "the usual" can be
 # How often the first of 1, 2 or 4 readings is drawn; the others share the rest.
-MEANT = {1: 1.0, 2: 0.85, 4: 0.4}       # by customers
+MEANT = {1: 1.0, 2: 0.85, 4: 0.5}       # by customers
 TAUGHT = {1: 1.0, 2: 0.33, 4: 0.25}     # at school
 USUAL_SAID = 0.5        # how many orders say what to give if there are none; the others say "the usual"
-PUBLIC_TELLS = 0.65     # how often the public list tells the readings apart, where a list can
+PUBLIC_TELLS = 0.5      # how often the public list tells the readings apart, where a list can
 
 
 def make_order(rng, combination):

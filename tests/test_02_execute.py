@@ -70,7 +70,7 @@ def test_right(code):
 @pytest.mark.parametrize("code", WRONG)
 def test_wrong(code):
     public, hidden, feedback = judge(ADD, code)
-    assert not public and not hidden and 0 < len(feedback) <= ex.FEEDBACK_LIMIT
+    assert not public and not hidden and 0 < len(feedback) <= 300
 
 
 def test_public_and_hidden_are_separate():
@@ -154,7 +154,7 @@ def test_stage_keeps_rows_and_runs_each_program_once(tmp_path, monkeypatch):
     rows = [dict(policy="base", task_id=t, trajectory=k, turn=1, messages=[], completion=c, extra=k)
             for k, (t, c) in enumerate([("a", "def f(x): return x + 1"), ("b", "def f(x): return x + 1"), ("a", "no"), ("a", "```\ndef f(x): return x + 1\n```")])]
     runs, real = [], ex.judge
-    monkeypatch.setattr(ex, "judge", lambda worker, p, code, timeout: runs.append((p["task_id"], code)) or real(worker, p, code, timeout))
+    monkeypatch.setattr(ex, "judge", lambda z, limits, p, code: runs.append((p["task_id"], code)) or real(z, limits, p, code))
     out = tmp_path / "steps"
     run(2, "--problems", write(tmp_path / "p", [problem("a"), problem("b", hidden=["assert f(0) == 9"])]), "--samples", write(tmp_path / "s", rows), "--out", out)
     steps = read(out)
@@ -167,9 +167,8 @@ def test_nothing_is_left_behind(tmp_path):
     code = "import os\nif os.fork() == 0:\n    import time\n    time.sleep(30)\ndef add(a, b): return a + b"
     judge(ADD, code)
     time.sleep(0.2)
-    if os.path.isdir("/proc"):
-        mine = [p for p in os.listdir("/proc") if p.isdigit() and "--zygote" in open(f"/proc/{p}/cmdline").read()]
-        assert not mine
+    children = f"/proc/self/task/{os.getpid()}/children"
+    if os.path.exists(children): assert open(children).read() == ""
 
 
 @pytest.mark.parametrize("where, rows, words", [

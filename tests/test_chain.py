@@ -93,3 +93,10 @@ def test_a_folder_belongs_to_one_set_of_settings(tmp_path):
 def test_an_unknown_preset_is_refused(tmp_path):
     done = shell(tmp_path, PRESET="nope")
     assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number, flag, more", [(1, "--trajectories", ["--policy", "x"]), (2, "--workers", ["--samples", "x"]),
+                                                (3, "--epochs", ["--steps", "x", "--base", "x"]), (6, "--turns", ["--policy", "x"])])
+def test_numbers_below_one(refused, number, flag, more):
+    mode = {3: ["train"], 6: ["search"]}.get(number, [])
+    refused(lambda: run(number, *mode, "--problems", "x", "--out", "x", *more, flag, 0), flag, "at least 1")
