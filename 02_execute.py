@@ -400,7 +400,7 @@ def start_zygote(limits):
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-s", "-S", os.path.abspath(__file__), "--zygote", str(theirs.fileno()),
-             str(limits["memory"] << 20), str(int(limits["timeout"]) * 9 + 9)], pass_fds=[theirs.fileno()], cwd="/",
+             str(limits["memory"] << 20)], pass_fds=[theirs.fileno()], cwd="/",
             env=dict(PYTHONHASHSEED="0", PYTHONIOENCODING="utf-8:replace"),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return SimpleNamespace(process=process, control=control, reader=control.makefile("rb"))
@@ -420,22 +420,31 @@ def fork_program(zygote, limits, fds):
 
 # ── The program's side ───────────────────────────────────────────────────────────────────────────
 
-def run_zygote(control, memory, seconds):
+def run_zygote(control, memory):
     """Import the common modules, lock up, then fork a process for each program and end it when told to."""
     for name in COMMON: __import__(name)
     builtins.exit = builtins.quit = sys.exit                    # scripts use them, and -S leaves them out
     for what, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0),            # bombs, disks filled
-                       (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)): limit(what, most)
+                       (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)):
+        hard = resource.getrlimit(what)[1]                      # to ask for more than this would fail
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try: resource.setrlimit(what, (most, most))
+        except (OSError, ValueError): pass                      # macOS does not limit address space
     missing, close_door = cage()
     control.sendall(json.dumps(missing).encode() + b"\n")
-    gc.freeze()                                                 # a collection would copy our pages into each program
+    for _ in range(50):                                         # a rehearsal: what Python now specialises in our
+        answer = new_program()                                  # functions, it need not in a copy for each program
+        for question in (["load", ("def f(x): return x[0]", ["f"]), {}], ["call", (answer, [1]), {}]):
+            answer(json.dumps(encode(question, lambda f: 0)))
+    gc.collect()
+    gc.freeze()                                                 # nor need a collection there touch, and so copy, our pages
     me, pid = os.getpid(), 0
     while True:
         order, fds, _, _ = socket.recv_fds(control, 1, 2)
         if order == b"+":
             pid = os.fork()
             if pid == 0:
-                try: control.close(); run_program(fds, seconds, lambda: close_door(me))
+                try: control.close(); run_program(fds, close_door, me)
                 finally: os._exit(0)
             for fd in fds: os.close(fd)
             control.sendall(b"%d\n" % pid)
@@ -448,21 +457,21 @@ def run_zygote(control, memory, seconds):
         if not order: os._exit(0)                               # the judge is gone
 
 
-def limit(what, most):
-    hard = resource.getrlimit(what)[1]                          # to ask for more than this would fail
-    if hard != resource.RLIM_INFINITY: most = min(most, hard)
-    try: resource.setrlimit(what, (most, most))
-    except (OSError, ValueError): pass                          # macOS does not limit address space
-
-
-def run_program(fds, seconds, close_door):
+def run_program(fds, close_door, zygote):
     """The process of one untrusted program: answer the judge's questions until it hangs up."""
     os.setsid()                                                 # a group of its own, to be killed as a whole
-    limit(resource.RLIMIT_CPU, seconds)                         # a loop whose judge is gone
     if fds[1:]: os.dup2(fds[1], 0)
-    questions, answers = open(fds[0], "rb"), open(os.dup(fds[0]), "wb")
-    sys.modules["random"].seed(0)                               # the same choices and verdict on every run
-    close_door()
+    close_door(zygote)
+    answer, question = new_program(), b""
+    while part := os.read(fds[0], 1 << 16):
+        question += part
+        if not question.endswith(b"\n"): continue
+        reply, question = answer(question), b""
+        while reply: reply = reply[os.write(fds[0], reply):]
+
+
+def new_program():
+    """Nothing loaded yet. → answer: a question of the judge's → the reply, both lines of JSON."""
     names, things, numbers = {"__name__": "solution"}, [], {}   # things that stay here, and their handles
 
     def handle(thing):
@@ -470,10 +479,12 @@ def run_program(fds, seconds, close_door):
         return numbers[id(thing)]
 
     def load(code, wanted):
+        if "random" in code: sys.modules["random"].seed(0)      # the same choices and verdict on every run
         exec(compile(code, "<program>", "exec"), names)
         return {name: names[name] for name in wanted if name in names}
 
     def script(code):
+        sys.modules["random"].seed(0)
         sys.stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")
         try: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
         except SystemExit: pass
@@ -481,8 +492,7 @@ def run_program(fds, seconds, close_door):
         sys.stdout.flush()
         return sys.stdout.buffer.getvalue().decode()
 
-    acts = dict(load=load, script=script, call=lambda f, *args, **kwargs: f(*args, **kwargs))
-    for question in questions:
+    def answer(question):
         what, args, kwargs = decode(json.loads(question), things.__getitem__)
         try:
             act = acts.get(what) or getattr(builtins, what, None) or getattr(sys.modules["operator"], what)
@@ -494,8 +504,10 @@ def run_program(fds, seconds, close_door):
                 tb = tb.tb_next
             if isinstance(e, SyntaxError) and e.filename == "<program>": line = e.lineno or 0
             reply = [None, [], [type(e).__name__, str(e.msg if isinstance(e, SyntaxError) else e)[:1000], line]]
-        answers.write(json.dumps(reply).encode() + b"\n")
-        answers.flush()
+        return json.dumps(reply).encode() + b"\n"
+
+    acts = dict(load=load, script=script, call=lambda f, *args, **kwargs: f(*args, **kwargs))
+    return answer
 
 
 # ── The cage. Each mechanism stops what the one before it lets through ───────────────────────────
@@ -576,12 +588,11 @@ def cage():
     rules = seccomp_filter(os.uname().machine)
     buffer = ctypes.create_string_buffer(rules)
     program = ctypes.create_string_buffer(struct.pack("HP", len(rules) // 8, ctypes.addressof(buffer)))
-    address = ctypes.addressof(program)
 
     def close_door(parent):
         prctl(1, signal.SIGKILL)                                # and with the zygote dies the program
         if os.getppid() != parent: os._exit(0)                  # it died before that line
-        return prctl(22, 2, address) if buffer and program else -1             # SECCOMP, for good
+        return prctl(22, 2, ctypes.addressof(program)) if buffer else -1       # SECCOMP, for good
 
     me, trial = os.getpid(), os.fork()
     if trial == 0: os._exit(close_door(me) != 0)
@@ -643,7 +654,6 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--zygote"]:
         sys.path.pop(0)                                         # programs must not import the project's own files
-        fd, memory, seconds = map(int, sys.argv[2:])
-        run_zygote(socket.socket(fileno=fd), memory, seconds)
+        run_zygote(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
     else:
         main()
