@@ -15,7 +15,7 @@ WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokeniz
         DIR/metrics.jsonl  one row, for example {"examples": 13399, "steps": 600, "tokens": 242412,
                            "loss_first": 0.16, "loss_last": 0.10}
 RUN     python 05_train_policy.py --base base/policy --examples examples.jsonl --out mucode-1/policy --steps 400
-COSTS   the embedded world: 70 to 86 s for 600 steps on two CPU cores
+COSTS   the embedded world: 70 to 105 s for 600 steps on two CPU cores
 
 Differs from the paper: --steps gives methods with unequal numbers of examples equal numbers of optimiser
 steps. The other defaults are the paper's: learning rate 5e-7, 2 epochs, 32 examples a step.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # μCode, Algorithm 1 of Jain et al. (ICML 2025), as a shell script. This file is the table of contents.
 #
-#   bash run_all.sh                            the café: 2 iterations of 3 turns, 8 to 9 minutes on 2 CPU cores
+#   bash run_all.sh                            the café: 2 iterations of 3 turns, 9 to 11 minutes on 2 CPU cores
 #   METHODS="mucode rft" bash run_all.sh       the same, beside the baseline; what is already there is not made again
 #   PRESET=smoke bash run_all.sh               the whole chain in a minute and a half, too small to learn: its numbers mean nothing
 #
