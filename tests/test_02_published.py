@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT, SHARED, problem, stage
 
 ex = stage(2)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")     # of published regular expressions
 published = pytest.mark.skipif(not os.path.isdir(SHARED), reason="needs the published files of MBPP and HumanEval")
 SPLITS = dict(mbpp=dict(source="mbpp.jsonl", train=374, dev=90, test=500), humaneval=dict(source="HumanEval.jsonl.gz", test=164))
 
