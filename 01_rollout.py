@@ -278,9 +278,11 @@ def main():
         print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
         return
     model, tokenizer = load_policy(args.policy)
-    room, shortened, prompts = context_length(model) - args.max_new_tokens, 0, []
+    room, shortened, prompts, fitted = context_length(model) - args.max_new_tokens, 0, [], {}
     for state in states:
-        state["messages"], ids, dropped = fit(tokenizer, state["messages"], room)
+        text = json.dumps(state["messages"])                                     # trajectories of a problem begin alike
+        if text not in fitted: fitted[text] = fit(tokenizer, state["messages"], room)
+        state["messages"], ids, dropped = fitted[text]
         if ids is None:
             stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
                  f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")

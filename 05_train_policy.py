@@ -106,22 +106,25 @@ def split_batch(batch, lengths, most):
 
 
 def collate(examples):
-    """[(ids, n)] → ids, mask, targets, each (B, T), padded on the right. A target of −100 carries no loss."""
+    """[(ids, n)] → ids, targets, each (B, T), padded on the right. A target of −100 carries no loss.
+
+    Padding needs no mask: attention is causal, so what stands on the right is seen by nothing that carries loss.
+    """
     import torch
     width = max(len(ids) for ids, _ in examples)
     ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in examples])
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in examples])
     targets = torch.tensor([[-100] * (len(ids) - n) + ids[-n:] + [-100] * (width - len(ids)) for ids, n in examples])
-    return ids, mask, targets
+    return ids, targets
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
 
 def completion_loss(logits, targets):
-    """Σ −log π(token) over the completion's tokens. logits (B, T, V), targets (B, T) → scalar."""
+    """Σ −log π(token) over the completion's tokens. logits (B, K, V) of the last K positions, targets (B, T) → scalar."""
     import torch
     # Position k predicts token k + 1, so the last logit and the first target have no partner.
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten(),
+    targets = targets[:, targets.shape[1] - logits.shape[1] + 1:]
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(),
                                              ignore_index=-100, reduction="sum")
 
 
@@ -143,9 +146,11 @@ def train(model, examples, batches, peak, most_tokens):
         for group in optimizer.param_groups: group["lr"] = learning_rate(step, len(batches), peak)
         count, total = sum(examples[i][1] for i in batch), 0.0  # completion tokens of the whole step
         for part in split_batch(batch, lengths, most_tokens):
-            ids, mask, targets = (x.to(device) for x in collate([examples[i] for i in part]))
+            ids, targets = (x.to(device) for x in collate([examples[i] for i in part]))
+            # Logits are made from the last prompt token on only: with a large vocabulary they are what fills a GPU.
+            keep = ids.shape[1] + 1 - min(len(examples[i][0]) - examples[i][1] for i in part)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits       # (B, T, V)
+                logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits       # (B, keep, V)
             loss = completion_loss(logits, targets) / count     # parts add up to the mean over the step
             loss.backward()
             total += loss.item()
@@ -197,9 +202,11 @@ def main():
     torch.manual_seed(args.seed)
     model, tokenizer = rollout.load_policy(args.base)
     model = model.float().train()
-    stops, room, examples = rollout.stop_ids(model, tokenizer), rollout.context_length(model), []
+    stops, room, examples, encoded = rollout.stop_ids(model, tokenizer), rollout.context_length(model), [], {}
     for path, n, row in rows:
-        example = encode_example(tokenizer, row["prompt"], row["completion"], stops)
+        text = json.dumps([row["prompt"], row["completion"]])                       # many examples are alike
+        if text not in encoded: encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], stops)
+        example = encoded[text]
         if example is None:
             stop(f"{path}, row {n}: field 'prompt' is not a prefix of prompt + completion under the template of "
                  f"{args.base}, so the loss cannot be masked; use another template")

@@ -290,13 +290,12 @@ def training_row(name, found):
             f"{uncovered} of {len(problems)}", held]
 
 
-def tell(run, first, last, right):
+def tell(run, found, first, last):
     """One problem turn by turn, greedy: the first that `last` repairs and `first` never solves."""
     greedy = ("Random", 1, 0.0, "real")
-    mine = [key for key in right[last][greedy] if key[0] == run]
-    before, after = right[first][greedy], right[last][greedy]
-    repaired = (key for key in mine if after[key][-1] and not after[key][0] and not before[key][-1])
-    task, lines = next(repaired, mine[0])[2], []
+    before, after = found[first][0]["right"][greedy], found[last][0]["right"][greedy]
+    repaired = (key for key in after if after[key][-1] and not after[key][0] and not before[key][-1])
+    task, lines = next(repaired, next(iter(after)))[2], []
     for name in dict.fromkeys((first, last)):
         for r in read_jsonl(f"{run}/{name}/eval.jsonl", EVAL):
             if r["task_id"] != task or arm_of(r) != greedy: continue
@@ -308,58 +307,86 @@ def tell(run, first, last, right):
     return "\n".join(lines)
 
 
-def report(runs):
-    """The text of report.md, from rows on disk."""
-    found, names = {}, None
+def read_runs(runs):
+    """{policy: [read_policy of each run]}, the base first, then μCode's. Every run must hold the same policies."""
+    found = {}
     for run in runs:
         mine = {os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/eval.jsonl")}
         if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
-        if names and mine != set(names):
-            stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(names)}")
-        names = sorted(mine, key=lambda name: (name != "base", not name.startswith("mucode-"), name))
-        for name in names: found.setdefault(name, []).append(read_policy(run, name))
-    right = {name: {arm: {k: c for f in parts for k, c in f["right"][arm].items()} for arm in parts[0]["right"]}
-             for name, parts in found.items()}
-    turns, arms = range(1, found["base"][0]["turns"] + 1), list(right["base"])
-    at = lambda name, arm, t: {key: float(c[t - 1]) for key, c in right[name][arm].items()}
+        if found and mine != set(found): stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(found)}")
+        for name in sorted(mine, key=lambda name: (name != "base", not name.startswith("mucode-"), name)):
+            found.setdefault(name, []).append(read_policy(run, name))
+    return found
+
+
+def right_after(found, name, arm, turn):
+    """{(run, group, task_id): 1.0 if a policy's arm is right after this turn, else 0.0}, over all runs."""
+    return {key: float(correct[turn - 1]) for f in found[name] for key, correct in f["right"][arm].items()}
+
+
+def differences(found, first, second, turns):
+    """Two (policy, arm), paired by problem: one difference a turn."""
+    return [difference(right_after(found, *first, t), right_after(found, *second, t)) for t in turns]
+
+
+def accuracy_table(found, arms, turns):
+    rows = []
+    for name, arm in ((name, arm) for name in found for arm in arms if arm[3] == "real"):
+        right = [right_after(found, name, arm, t) for t in turns]
+        rows.append([name, label(arm), *(percent([(*key[:2], v) for key, v in r.items()]) for r in right),
+                     *(sum(f["spent"][arm][i] for f in found[name]) for i in (0, 1))])
+    return table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], rows)
+
+
+def training_gain_table(found, finals, arms, turns):
+    pairs = [(name, "base") for name in finals] + [(finals[0], name) for name in finals[1:]]
+    return table(["difference", "rule", *(f"turn {t}" for t in turns)], [
+        [f"{a} − {b}", label(arm), *differences(found, (a, arm), (b, arm), turns)] for a, b in pairs for arm in arms])
+
+
+def feedback_table(found, names, one, turns):
+    controls = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback")
+    return table(["policy", "real feedback against", *(f"turn {t}" for t in turns)], [
+        [name, what, *differences(found, (name, one["real"]), (name, one[variant]), turns)]
+        for name in names for variant, what in controls.items()])
+
+
+def verifier_tables(found, names, many, turns):
+    picks = table(["policy", "difference", *(f"turn {t}" for t in turns)], [
+        [name, f"{a} − {b}", *differences(found, (name, many[a]), (name, many[b]), turns)]
+        for name in names for a, b in (("LV", "Random"), ("PT+LV", "PT"))])
+    pairs = {name: [pair for f in found[name] for pair in f["pairs"]] for name in found}
+    return (picks + "\nPairwise accuracy of R_φ on turn-1 candidates (chance is 50), each policy's with its own verifier:\n\n"
+            + table(["policy", "pairwise accuracy", "problems with right and wrong ones"],
+                    [[name, percent(mine), len(mine)] for name, mine in pairs.items()]))
+
+
+def report(runs):
+    """The text of report.md, from rows on disk."""
+    found = read_runs(runs)
+    arms, turns = list(found["base"][0]["right"]), range(1, found["base"][0]["turns"] + 1)
     one = {arm[3]: arm for arm in arms if arm[1] == 1 and arm[2] > 0}           # N = 1 at temperature 0.7, by variant
     many = {arm[0]: arm for arm in arms if arm[1] > 1}                          # N = 5, by rule
-    finals = list({name.rpartition("-")[0]: name for name in names[1:]}.values())       # each method's last policy
-    versus = lambda a, arm_a, b, arm_b, ts=turns: [difference(at(a, arm_a, t), at(b, arm_b, t)) for t in ts]
-    columns, keys = [f"turn {t}" for t in turns], right["base"][arms[0]]
-    title = lambda run: os.path.basename(os.path.abspath(run))
+    finals = list({name.rpartition("-")[0]: name for name in found if name != "base"}.values())     # each method's last policy
+    compared = [arms[0], one["real"], *(many[rule] for rule in ("PT", "PT+LV") if rule in many)]
+    keys, title = right_after(found, "base", arms[0], 1), lambda run: os.path.basename(os.path.abspath(run))
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
            f"{len(keys)} problems in {len({key[:2] for key in keys})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
            "Accuracy in %: right = public and hidden tests pass, carried forward. In brackets the 95 % interval, from "
            f"resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the "
            "same problems.\n",
-           "## Accuracy by turn\n", table(["policy", "rule", *columns, "tokens", "programs run"], [
-               [name, label(arm), *(percent([(*k[:2], v) for k, v in at(name, arm, t).items()]) for t in turns),
-                *(sum(f["spent"][arm][i] for f in found[name]) for i in (0, 1))]
-               for name in names for arm in arms if arm[3] == "real"])]
-    if finals:
-        out += ["## What training brings\n", table(["difference", "rule", *columns], [
-            [f"{a} − {b}", label(arm), *versus(a, arm, b, arm)]
-            for a, b in [(name, "base") for name in finals] + [(finals[0], name) for name in finals[1:]]
-            for arm in [arms[0], one["real"]] + [many[r] for r in ("PT", "PT+LV") if r in many]])]
-    out += ["## Is feedback read? (N = 1)\n", table(["policy", "real feedback against", *columns[1:]], [
-        [name, what, *versus(name, one["real"], name, one[variant], turns[1:])] for name in ["base", *finals]
-        for variant, what in (("fresh", "fresh turn-1 samples"), ("swapped", "another problem's feedback"))])]
+           "## Accuracy by turn\n", accuracy_table(found, arms, turns)]
+    if finals: out += ["## What training brings\n", training_gain_table(found, finals, compared, turns)]
+    out += ["## Is feedback read? (N = 1)\n", feedback_table(found, ["base", *finals], one, turns[1:])]
     if "LV" in many:
-        out += [f"## Does the verifier pick well? (N = {many['LV'][1]})\n", table(["policy", "difference", *columns], [
-            [name, f"{a} − {b}", *versus(name, many[a], name, many[b])] for name in ["base", *finals]
-            for a, b in (("LV", "Random"), ("PT+LV", "PT"))]),
-            "Pairwise accuracy of R_φ on turn-1 candidates (chance is 50), each policy's with its own verifier:\n",
-            table(["policy", "pairwise accuracy", "problems with right and wrong ones"], [
-                [name, percent(pairs), len(pairs)] for name in names
-                for pairs in [[p for f in found[name] for p in f["pairs"]]]])]
+        out += [f"## Does the verifier pick well? (N = {many['LV'][1]})\n", verifier_tables(found, ["base", *finals], many, turns)]
     for i, run in enumerate(runs):
         out += [f"## Training: {title(run)}\n", table(
             ["policy", "examples", "optimiser steps", "tokens sampled", "distinct programs run",
              "no right program known after it", "its verifier, held out: pairwise, top 1, problems"],
-            [training_row(name, found[name][i]) for name in names])]
-    out += ["## One problem, turn by turn\n", tell(runs[0], "base", (finals or ["base"])[0], right)]
+            [training_row(name, found[name][i]) for name in found])]
+    out += ["## One problem, turn by turn\n", tell(runs[0], found, "base", (finals or ["base"])[0])]
     return "\n".join(out)
 
 

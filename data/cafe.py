@@ -2,9 +2,9 @@
 
 A customer orders a list function, and leaves things out:
 
-    f(xs): the largest of the numbers above 3, doubled; if there are none, the usual.
+    f(xs): the largest of the numbers above 5, doubled; if there are none, the usual.
 
-Above 3, is 3 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
+Above 5, is 5 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
 
     `f([])` gave 0, expected 2
 
@@ -31,12 +31,12 @@ from functools import lru_cache
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 execute = importlib.import_module("02_execute")
 
-# Each phrase and its readings, the likelier first. {c} and {k} are digits that the order names.
+# Each phrase and its readings, the likelier first.
 WHICH = {
     "all":   ("the numbers", [""]),
-    "above": ("the numbers above {c}", [" if x > {c}", " if x >= {c}"]),
-    "below": ("the numbers below {c}", [" if x < {c}", " if x <= {c}"]),
-    "up to": ("the numbers up to {c}", [" if x <= {c}", " if x < {c}"]),
+    "above": ("the numbers above 5", [" if x > 5", " if x >= 5"]),
+    "below": ("the numbers below 5", [" if x < 5", " if x <= 5"]),
+    "up to": ("the numbers up to 5", [" if x <= 5", " if x < 5"]),
     "even":  ("the even numbers", [" if x % 2 == 0"]),
     "odd":   ("the odd numbers", [" if x % 2 == 1"]),
 }
@@ -44,8 +44,8 @@ DONE = {
     "plain":   ("", ["x"]),
     "doubled": (", doubled", ["x * 2"]),
     "halved":  (", halved", ["x // 2", "x / 2"]),
-    "plus":    (", plus {k}", ["x + {k}"]),
-    "apart":   (", as the difference from {k}", ["abs(x - {k})", "x - {k}"]),
+    "plus":    (", plus 4", ["x + 4"]),
+    "apart":   (", as the difference from 4", ["abs(x - 4)", "x - 4"]),
 }
 SERVED = {
     "largest":  ("the largest of ", ["max(ys)"]),
@@ -66,13 +66,11 @@ PUBLIC_TELLS = 0.5      # how often the public list tells the readings apart, wh
 
 def make_order(rng, combination):
     """An order: its words, and for each slot the readings that the words allow."""
-    digits = dict(c=rng.choice((3, 6)), k=rng.choice((2, 5)))
     which, done, served = (table[name] for table, name in zip((WHICH, DONE, SERVED), combination))
     said = rng.choice(USUAL) if rng.random() < USUAL_SAID else None
     words = f"f(xs): {served[0]}{which[0]}{done[0]}; if there are none, {said or 'the usual'}."
     slots = dict(which=which[1], done=done[1], served=served[1], none=[said] if said else list(USUAL))
-    return dict(combination=combination, digits=digits, prompt=words.format(**digits),
-                slots={slot: [r.format(**digits) for r in readings] for slot, readings in slots.items()})
+    return dict(combination=combination, prompt=words, slots=slots)
 
 
 def draw_reading(rng, order, first):

@@ -18,8 +18,8 @@ def test_completion_loss_by_hand():
 
 
 def test_targets_are_the_completion_alone():
-    ids, mask, targets = ex.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
-    assert ids.tolist() == [[7, 8, 9, 10], [5, 6, 0, 0]] and mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    ids, targets = ex.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
+    assert ids.tolist() == [[7, 8, 9, 10], [5, 6, 0, 0]]
     assert targets.tolist() == [[-100, -100, 9, 10], [-100, 6, -100, -100]]
 
 
