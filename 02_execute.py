@@ -131,26 +131,30 @@ def short(text, most=120):
 
 @lru_cache(maxsize=None)
 def compile_test(test):
-    """The source of a test → (source of its call, code, code of the expected value or None, names it mentions).
+    """The source of a test → (its call as a syntax tree, code, code of the expected value or None, names it mentions).
 
     `assert f([1, 2]) == 3` is split at the ==, so that feedback can say what came back and what was expected.
     """
     import ast
     tree = ast.parse(test)
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    last = tree.body[-1] if tree.body else None
-    if not isinstance(last, ast.Assert): return "", compile(tree, "<test>", "exec"), None, names
-    if len(tree.body) == 1 and isinstance(last.test, ast.Compare) and [*map(type, last.test.ops)] == [ast.Eq]:
-        sides = last.test.left, last.test.comparators[0]
-        left, right = (compile(ast.Expression(side), "<test>", "eval") for side in sides)
-        return ast.unparse(last.test.left), left, right, names
-    return ast.unparse(last), compile(tree, "<test>", "exec"), None, names
+    shown = tree.body[-1] if tree.body and isinstance(tree.body[-1], ast.Assert) else None
+    if shown and len(tree.body) == 1 and isinstance(shown.test, ast.Compare) and [*map(type, shown.test.ops)] == [ast.Eq]:
+        shown, expected = shown.test.left, shown.test.comparators[0]
+        code, right = (compile(ast.Expression(side), "<test>", "eval") for side in (shown, expected))
+        return shown, code, right, mentioned(code) | mentioned(right)
+    code = compile(tree, "<test>", "exec")
+    return shown, code, None, mentioned(code)
+
+
+def mentioned(code):
+    """The names that compiled code looks up, inner functions included."""
+    return set(code.co_names).union(*(mentioned(c) for c in code.co_consts if hasattr(c, "co_names")))
 
 
 def run_assert(program, names, test):
     """None if the test passes, else one line: the call, what came back or was raised, what was expected."""
-    source, code, right, _ = compile_test(test)
-    expected = f"; the test is: {short(source)}" if source else ""
+    shown, code, right, _ = compile_test(test)
+    wanted = []
     program.calls.clear()
     try:
         if right is None:
@@ -158,13 +162,15 @@ def run_assert(program, names, test):
             if not program.gone: return None                    # (a bare `except:` in the test may hide the end)
             gave = program.gone
         else:
-            wanted = eval(right, names)
-            expected = f", expected {short(show(wanted), 80)}"
+            wanted.append(eval(right, names))
             value = eval(code, names)
-            if value == wanted: return None                     # OUR ==: `value` is plain data by now
+            if value == wanted[0]: return None                  # OUR ==: `value` is plain data by now
             gave = f"gave {short(show(value))}"
     except ProgramFailed as e: gave = str(e)
     except Exception as e: gave = f"raised {e.said}" if hasattr(e, "said") else "gave a wrong answer"
+    import ast
+    source = ast.unparse(shown) if shown else ""
+    expected = f", expected {short(show(wanted[0]), 80)}" if wanted else f"; the test is: {short(source)}" if source else ""
     if right is None and program.calls:                         # name the program's last call instead
         name, args, kwargs = program.calls[-1]
         said = [short(show(a), 60) for a in args] + [f"{k}={short(show(v), 60)}" for k, v in kwargs.items()]

@@ -2,9 +2,9 @@
 
 A customer orders a list function, and leaves things out:
 
-    f(xs): the largest of the numbers above 5, doubled; if there are none, the usual.
+    f(xs): the largest of the numbers above 4, doubled; if there are none, the usual.
 
-Above 5, is 5 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
+Above 4, is 4 itself meant? And what IS the usual? The waiter writes a program, serves it, and sees a face:
 
     `f([])` gave 0, expected 2
 
@@ -34,9 +34,9 @@ execute = importlib.import_module("02_execute")
 # Each phrase and its readings, the likelier first.
 WHICH = {
     "all":   ("the numbers", [""]),
-    "above": ("the numbers above 5", [" if x > 5", " if x >= 5"]),
-    "below": ("the numbers below 5", [" if x < 5", " if x <= 5"]),
-    "up to": ("the numbers up to 5", [" if x <= 5", " if x < 5"]),
+    "above": ("the numbers above 4", [" if x > 4", " if x >= 4"]),
+    "below": ("the numbers below 6", [" if x < 6", " if x <= 6"]),
+    "up to": ("the numbers up to 7", [" if x <= 7", " if x < 7"]),
     "even":  ("the even numbers", [" if x % 2 == 0"]),
     "odd":   ("the odd numbers", [" if x % 2 == 1"]),
 }
@@ -44,8 +44,8 @@ DONE = {
     "plain":   ("", ["x"]),
     "doubled": (", doubled", ["x * 2"]),
     "halved":  (", halved", ["x // 2", "x / 2"]),
-    "plus":    (", plus 4", ["x + 4"]),
-    "apart":   (", as the difference from 4", ["abs(x - 4)", "x - 4"]),
+    "plus":    (", plus 8", ["x + 8"]),
+    "apart":   (", as the difference from 5", ["abs(x - 5)", "x - 5"]),
 }
 SERVED = {
     "largest":  ("the largest of ", ["max(ys)"]),
