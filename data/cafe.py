@@ -36,7 +36,7 @@ WHICH = {
     "all":   ("the numbers", [""]),
     "above": ("the numbers above 4", [" if x > 4", " if x >= 4"]),
     "below": ("the numbers below 6", [" if x < 6", " if x <= 6"]),
-    "up to": ("the numbers up to 7", [" if x <= 7", " if x < 7"]),
+    "small": ("the small numbers", [" if x < 5", " if x < 3"]),
     "even":  ("the even numbers", [" if x % 2 == 0"]),
     "odd":   ("the odd numbers", [" if x % 2 == 1"]),
 }
