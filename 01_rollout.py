@@ -14,12 +14,12 @@ batch, and a run that was cut off goes on from its finished rows (in NAME.part) 
 READS   problems.jsonl       task_id, prompt (turn 1)
         turn{t−1}.steps.jsonl  --previous (later turns)
 WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings, then rows as they finish), for example
-        {"policy": "base", "task_id": "train-90", "trajectory": 0, "turn": 1,
+        {"policy": "base", "task_id": "train-67", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
          "completion": "```python\\ndef f(xs): …```", "tokens": 12}
 RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
         python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
-COSTS   the embedded world: 7 to 16 s a turn on two CPU cores, 5 s of them imports
+COSTS   the embedded world: 6 to 16 s a turn on two CPU cores, 4 s of them imports
 
 Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
 """

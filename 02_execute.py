@@ -20,8 +20,8 @@ disk (rlimits). It is the last third of this file; nothing before it depends on 
 READS   problems.jsonl   task_id, entry_point, setup, public_tests, hidden_tests
         *.samples.jsonl  completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
-        {"task_id": "train-90", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
-         "public_passed": false, "hidden_passed": false, "feedback": "`f([])` gave 3, expected 1"}
+        {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
+         "public_passed": false, "hidden_passed": false, "feedback": "`f([])` gave 2, expected 1"}
 RUN     python 02_execute.py --problems problems.jsonl --samples turn1.samples.jsonl --out turn1.steps.jsonl
 COSTS   about 3 ms a distinct program on two cores; no GPU, standard library only
 

@@ -22,7 +22,7 @@ RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*
             --base base/policy --out base/verifier
         python 03_verifier.py score --problems problems.jsonl --steps base/turn*.steps.jsonl \\
             --verifier base/verifier --out base/scored.jsonl
-COSTS   the embedded world: 20 to 30 s to train, 9 to 12 s to score on two CPU cores
+COSTS   the embedded world: 20 to 30 s to train, 8 to 12 s to score on two CPU cores
 
 Differs from the paper's code: there 32 pairs a problem are drawn with replacement and unseeded, and the
 evaluation split is the training split. Here a tenth of the groups is held out, the same in every

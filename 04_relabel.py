@@ -17,8 +17,8 @@ was generated, their failed first tries included.
 
 READS   scored.jsonl     all steps of D with their score R_φ (stage 03)
 WRITES  examples.jsonl   one example a step, for example
-        {"task_id": "train-90", "prompt": [{"role": "user", …}, {"role": "assistant", …}, {"role": "user",
-         "content": "`f([])` gave 3, expected 1"}], "completion": [{"role": "assistant", "content": "…"}]}
+        {"task_id": "train-67", "prompt": [{"role": "user", …}, {"role": "assistant", …}, {"role": "user",
+         "content": "`f([])` gave 2, expected 1"}], "completion": [{"role": "assistant", "content": "…"}]}
 RUN     python 04_relabel.py --scored base/scored.jsonl --out mucode-1/examples.jsonl --method mucode
 COSTS   seconds; standard library only
 

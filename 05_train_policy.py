@@ -12,10 +12,10 @@ stays. The same stage gives the embedded world its schooling (--base model --exa
 
 READS   examples.jsonl     prompt (a chat), completion (one assistant message)
 WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokenizer, generation_config
-        DIR/metrics.jsonl  one row, for example {"examples": 13399, "steps": 600, "tokens": 242412,
-                           "loss_first": 0.16, "loss_last": 0.10}
+        DIR/metrics.jsonl  one row, for example {"examples": 12620, "steps": 600, "tokens": 243728,
+                           "loss_first": 0.12, "loss_last": 0.07}
 RUN     python 05_train_policy.py --base base/policy --examples examples.jsonl --out mucode-1/policy --steps 400
-COSTS   the embedded world: 70 to 105 s for 600 steps on two CPU cores
+COSTS   the embedded world: 50 to 100 s for 600 steps on two CPU cores
 
 Differs from the paper: --steps gives methods with unequal numbers of examples equal numbers of optimiser
 steps. The other defaults are the paper's: learning rate 5e-7, 2 epochs, 32 examples a step.
