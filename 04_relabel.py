@@ -27,12 +27,6 @@ imitates a wrong one; --drop-uncovered leaves such problems out. A state counts 
 """
 import argparse, json, os, sys
 
-# What a method imitates: Eq. 4 with these weights at every state, or successful trajectories as they are.
-METHODS = {
-    "mucode": dict(beta_oracle=1.0, beta_learned=0.1, relabel=True),
-    "rft":    dict(beta_oracle=1.0, beta_learned=0.0, relabel=False),
-}
-
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 # The same lines in every stage, so that each file can be read alone (skip them after the first).
@@ -119,18 +113,63 @@ def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
     return [example(s, labels[s["task_id"]]) for s in steps if s["task_id"] in labels]
 
 
-def imitate(steps):
+def last_steps(steps):
+    """{(policy, task_id, trajectory): the step of its highest turn}: what each trajectory ended with."""
+    return {trajectory(s): s for s in sorted(steps, key=lambda s: s["turn"])}
+
+
+def trajectory(step):
+    return step["policy"], step["task_id"], step["trajectory"]
+
+
+def imitate_successful(steps):
     """RFT: every (s_t, y_t) of the trajectories that ended right, as generated."""
-    trajectory = lambda s: (s["policy"], s["task_id"], s["trajectory"])
-    successful = {trajectory(s) for s in steps if right(s)}
-    return [example(s, s["completion"]) for s in steps if trajectory(s) in successful]
+    chosen = {key for key, last in last_steps(steps).items() if right(last)}
+    return [example(s, s["completion"]) for s in steps if trajectory(s) in chosen]
+
+
+def imitate_best(steps, most=3):
+    """RFT_LV: the same for the `most` trajectories a problem whose last program R_φ likes best, right or wrong."""
+    chosen = set()
+    for mine in by_problem(steps).values():
+        last = last_steps(mine)
+        chosen.update(sorted(last, key=lambda key: -last[key]["score"])[:most])
+    return [example(s, s["completion"]) for s in steps if trajectory(s) in chosen]
+
+
+def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered=False, most=3):
+    """What the authors' program does where the paper says Eqs. 4 and 5.
+
+    Only last programs are candidates for y*. It labels the states of a problem's `most` best-scored failed
+    trajectories; a successful trajectory's states get its own last program; all others are left out.
+    """
+    labels = {}
+    for mine in by_problem(steps).values():
+        last = last_steps(mine)
+        if drop_uncovered and not any(map(right, last.values())): continue
+        best = best_step(list(last.values()), beta_oracle, beta_learned)["completion"]
+        failed = sorted((key for key in last if not right(last[key])), key=lambda key: -last[key]["score"])
+        labels.update({key: best for key in failed[:most]})
+        labels.update({key: s["completion"] for key, s in last.items() if right(s)})
+    return [example(s, labels[trajectory(s)]) for s in steps if trajectory(s) in labels]
+
+
+# What a method makes of D, with β_O and β_L where it uses Eq. 4 (None: it imitates what was generated).
+METHODS = {
+    "mucode":      (relabel, 1.0, 0.1),                     # the paper's
+    "mucode_ov":   (relabel, 1.0, 0.0),                     # oracle verifier alone
+    "mucode_lv":   (relabel, 0.0, 1.0),                     # learned verifier alone
+    "mucode_code": (relabel_as_code, 100.0, 1.0),           # the authors' program
+    "rft":         (imitate_successful, None, None),        # the baseline
+    "rft_lv":      (imitate_best, None, None),              # the baseline, with R_φ for the oracle
+}
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--scored", required=True, help="all steps so far, with their score")
     ap.add_argument("--out", required=True, help="examples.jsonl to write")
-    ap.add_argument("--method", choices=METHODS, default="mucode")
+    ap.add_argument("--method", choices=METHODS, default="mucode", help="a row of METHODS")
     ap.add_argument("--beta-oracle", type=float, help="β_O of Eq. 4 (default: the method's)")
     ap.add_argument("--beta-learned", type=float, help="β_L of Eq. 4 (default: the method's)")
     ap.add_argument("--drop-uncovered", action="store_true", help="leave out problems without any right program (where a method relabels)")
@@ -139,11 +178,15 @@ def main():
     fields = dict(policy=str, task_id=str, trajectory=int, turn=int, messages=list, completion=str, code=str,
                   public_passed=bool, hidden_passed=bool, score=(int, float))
     steps = read_jsonl(args.scored, fields, ("policy", "task_id", "trajectory", "turn"))
-    method = METHODS[args.method]
-    beta_oracle = method["beta_oracle"] if args.beta_oracle is None else args.beta_oracle
-    beta_learned = method["beta_learned"] if args.beta_learned is None else args.beta_learned
-    if method["relabel"]: examples = relabel(steps, beta_oracle, beta_learned, args.drop_uncovered)
-    else: examples = imitate(steps)
+    make, beta_oracle, beta_learned = METHODS[args.method]
+    if beta_oracle is None:
+        for flag in ("beta_oracle", "beta_learned", "drop_uncovered"):
+            if getattr(args, flag): stop(f"--{flag.replace('_', '-')}: method '{args.method}' does not use Eq. 4")
+        examples = make(steps)
+    else:
+        if args.beta_oracle is not None: beta_oracle = args.beta_oracle
+        if args.beta_learned is not None: beta_learned = args.beta_learned
+        examples = make(steps, beta_oracle, beta_learned, args.drop_uncovered)
     if not examples:
         stop(f"{args.scored}: no example for method '{args.method}', as no step has both 'public_passed' and "
              "'hidden_passed'; sample more trajectories or start from a better base")
