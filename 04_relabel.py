@@ -179,14 +179,13 @@ def main():
                   public_passed=bool, hidden_passed=bool, score=(int, float))
     steps = read_jsonl(args.scored, fields, ("policy", "task_id", "trajectory", "turn"))
     make, beta_oracle, beta_learned = METHODS[args.method]
-    if beta_oracle is None:
-        for flag in ("beta_oracle", "beta_learned", "drop_uncovered"):
-            if getattr(args, flag): stop(f"--{flag.replace('_', '-')}: method '{args.method}' does not use Eq. 4")
-        examples = make(steps)
-    else:
-        if args.beta_oracle is not None: beta_oracle = args.beta_oracle
-        if args.beta_learned is not None: beta_learned = args.beta_learned
-        examples = make(steps, beta_oracle, beta_learned, args.drop_uncovered)
+    expert = beta_oracle is not None                            # is there an Eq. 4 in this method?
+    for flag in ("beta_oracle", "beta_learned", "drop_uncovered"):
+        if not expert and getattr(args, flag) is not ap.get_default(flag):
+            stop(f"--{flag.replace('_', '-')}: method '{args.method}' has no expert of Eq. 4; leave the flag out")
+    if args.beta_oracle is not None: beta_oracle = args.beta_oracle
+    if args.beta_learned is not None: beta_learned = args.beta_learned
+    examples = make(steps, beta_oracle, beta_learned, args.drop_uncovered) if expert else make(steps)
     if not examples:
         stop(f"{args.scored}: no example for method '{args.method}', as no step has both 'public_passed' and "
              "'hidden_passed'; sample more trajectories or start from a better base")
@@ -195,12 +194,14 @@ def main():
     # Coverage is the expert's limit: y* can only be as good as the best program that was sampled.
     problems = by_problem(steps).values()
     covered = [mine for mine in problems if any(map(right, mine))]
-    lost = sum(not judge_programs(mine)[best_step(mine, beta_oracle, beta_learned)["code"]] for mine in covered)
     good, said = {(s["task_id"], s["completion"]) for s in steps if right(s)}, lambda e: e["completion"][0]["content"]
     wrong = sum((e["task_id"], said(e)) not in good for e in examples)
+    lost = ""
+    if expert:
+        overruled = sum(not judge_programs(mine)[best_step(mine, beta_oracle, beta_learned)["code"]] for mine in covered)
+        lost = f"; y* wrong although a right one was sampled for {overruled}"
     print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program for "
-          f"{len(problems) - len(covered)} of {len(problems)} problems; y* wrong although a right one was "
-          f"sampled for {lost} → {args.out}")
+          f"{len(problems) - len(covered)} of {len(problems)} problems{lost} → {args.out}")
     e = next((e for e in examples if len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"]), examples[0])
     chat = [m["content"] for m in e["prompt"][-2:]] + [said(e)]
     print(f"  for example {e['task_id']}, the end of a state and its {'right' if (e['task_id'], said(e)) in good else 'wrong'} label:\n    "

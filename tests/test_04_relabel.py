@@ -62,7 +62,32 @@ def test_drop_uncovered():
 
 
 def test_rft_keeps_successful_trajectories_as_generated():
-    assert labels(ex.imitate(ROWS)) == ["wrong", "good", "better"]                   # turn 1 of trajectory 0 too; `half` and q are out
+    assert labels(ex.imitate_successful(ROWS)) == ["wrong", "good", "better"]        # turn 1 of trajectory 0 too; `half` and q are out
+
+
+def test_rft_lv_keeps_the_verifiers_favourite_trajectories_as_generated():
+    # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end); q's with −1.0 and 1.0. The best two of each:
+    assert labels(ex.imitate_best(ROWS, most=2)) == ["better", "half", "bad", "likely"]
+    assert labels(ex.imitate_best(ROWS, most=1)) == ["half", "likely"]
+    assert len(ex.imitate_best(ROWS)) == len(ROWS)
+
+
+def test_mucode_code_relabels_the_best_failures_and_leaves_successes_their_own():
+    rows = ROWS[:4] + [step("p", code=f"fail{k}", trajectory=3 + k, score=s) for k, s in enumerate((1.0, 5.0, -2.0))]
+    # ends: good and better are right; half 2.0, fail0 1.0, fail1 5.0, fail2 −2.0 failed: the best three of these get y*.
+    # y* = argmax 100·R + R_φ over ends = better (100.7). The states of trajectory 0 get its own `good`, the failed first turn too.
+    assert labels(ex.relabel_as_code(rows, 100.0, 1.0)) == ["good", "good", "better", "better", "better", "better"]
+    assert [e["prompt"] for e in ex.relabel_as_code(rows, 100.0, 1.0)] == [r["messages"] for r in rows[:6]]
+    assert labels(ex.relabel_as_code(ROWS[4:], 100.0, 1.0)) == ["likely", "likely"]  # nothing right: R_φ decides
+    assert ex.relabel_as_code(ROWS[4:], 100.0, 1.0, drop_uncovered=True) == []
+
+
+@pytest.mark.parametrize("method, expected", [
+    ("mucode", ["better"] * 4), ("mucode_ov", ["better"] * 4), ("mucode_lv", ["wrong"] * 4),
+    ("mucode_code", ["good", "good", "better", "better"]), ("rft", ["wrong", "good", "better"]), ("rft_lv", ["wrong", "good", "better", "half"])])
+def test_methods(tmp_path, method, expected):
+    run(4, "--scored", write(tmp_path / "scored", ROWS[:4]), "--out", tmp_path / "out", "--method", method)
+    assert labels(read(tmp_path / "out")) == expected
 
 
 def test_stage(tmp_path, capsys):
@@ -90,3 +115,9 @@ def test_bad_input(tmp_path, refused, rows, args, words):
     scored = write(tmp_path / "scored", rows)
     refused(lambda: run(4, "--scored", scored, "--out", tmp_path / "out", *args), scored, *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_flags_that_a_method_does_not_use_are_refused(tmp_path, refused):
+    scored = write(tmp_path / "scored", ROWS)
+    for flags in (["--beta-oracle", "0"], ["--beta-learned", "1"], ["--drop-uncovered"]):
+        refused(lambda: run(4, "--scored", scored, "--out", tmp_path / "out", "--method", "rft", *flags), flags[0], "rft")
