@@ -94,10 +94,12 @@ def pick(rule, candidates, coin):
     return (right or failing or [0])[0]
 
 
-def swap(said):
-    """{task_id: feedback} → the same with each problem hearing the next one's."""
+def hear(said, variant):
+    """{task_id: feedback} → what the next turn hears: in the controls, something else."""
     tasks = list(said)
-    return {task: said[tasks[(k + 1) % len(tasks)]] for k, task in enumerate(tasks)}
+    if variant == "swapped": return {task: said[tasks[(k + 1) % len(tasks)]] for k, task in enumerate(tasks)}
+    if variant == "failed": return dict.fromkeys(said, "The program failed.")
+    return dict.fromkeys(said, "") if variant == "removed" else said
 
 
 def search(problems, arms, turns, sample, judge, score, seed):
@@ -136,8 +138,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
                            programs_run=1 if rule in ("Random", "LV") else n)
             # 4. Stop where the public tests pass; else append the pick and its feedback.
             said = {task: c["feedback"] for task, c in chosen.items() if not c["public_passed"]}
-            if variant == "swapped": said = swap(said)
-            for task, feedback in said.items():
+            for task, feedback in hear(said, variant).items():
                 following[task] = rollout.next_messages(dict(chosen[task], feedback=feedback))
             states[arm] = {task: first[task] for task in said} if variant == "fresh" else following
 
@@ -210,184 +211,150 @@ def correct_by_turn(rows, turns):
     return right
 
 
-def interval(values, resamples=1000):
-    """Mean and 95 % interval of one number a problem: [(run, group, value)] → (mean, low, high).
+def resample(keys, resamples=1000):
+    """Hierarchical bootstrap: keys [(run, group, task_id)] → how often each is drawn, (resamples, K).
 
-    Hierarchical bootstrap, percentiles. A training seed is one draw, and problems of a group are variants
-    of each other: so runs are resampled, then groups within a run, then problems within a group.
+    A training seed is one draw, and problems of a group are variants of each other: so runs are resampled, then
+    groups within a run, then problems within a group.
     """
     import numpy as np
-    rng, runs, sums, counts = np.random.default_rng(0), {}, [], []
-    for run, group, value in values: runs.setdefault(run, {}).setdefault(group, []).append(float(value))
-    if not runs: return float("nan"), float("nan"), float("nan")
-    for groups in runs.values():        # as many resamples of each run as could be drawn: none is used twice
-        size = np.array([len(v) for v in groups.values()])                              # (G,)
-        table = np.zeros((len(size), size.max()))                                       # (G, M): a group in a row
-        for g, v in enumerate(groups.values()): table[g, :len(v)] = v
-        g = rng.integers(len(size), size=(len(runs) * resamples, len(size)))            # (B, G) groups
-        m = (rng.random((*g.shape, size.max())) * size[g][..., None]).astype(int)       # (B, G, M) problems in them
-        inside = np.arange(size.max()) < size[g][..., None]
-        sums.append((table[g[..., None], m] * inside).sum((1, 2)))                      # (B,)
-        counts.append(size[g].sum(1))
-    drawn = rng.integers(len(runs), size=(resamples, len(runs)))                        # which runs a resample holds
-    copy = np.arange(resamples)[:, None] * len(runs) + np.arange(len(runs))             # a resample of its own for each
-    means = np.array(sums)[drawn, copy].sum(1) / np.array(counts)[drawn, copy].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(np.mean([v for _, _, v in values])), float(low), float(high)
+    rng, tree, drawn = np.random.default_rng(0), {}, np.zeros((resamples, len(keys)))
+    for k, (run, group, _) in enumerate(keys): tree.setdefault(run, {}).setdefault(group, []).append(k)
+    runs = [[np.array(mine) for mine in groups.values()] for groups in tree.values()]
+    for counts in drawn:
+        for r in rng.integers(len(runs), size=len(runs)):
+            for g in rng.integers(len(runs[r]), size=len(runs[r])):
+                mine = runs[r][g]
+                counts += np.bincount(mine[rng.integers(len(mine), size=len(mine))], minlength=len(keys))
+    return drawn
 
 
-def percent(values):
-    mean, low, high = interval(values)
-    return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def difference(first, second):
-    """Paired: two {(run, group, task_id): value} of the same problems → points, interval, and a plain word."""
-    mean, low, high = interval([(*key[:2], first[key] - second[key]) for key in first])
-    word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
-    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
+def interval(drawn, values, weights=None):
+    """Σ value / Σ weight with its 95 % interval → (mean, low, high); a problem that does not count weighs 0."""
+    import numpy as np
+    values, weights = np.array(values, float), np.ones(len(values)) if weights is None else np.array(weights, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = drawn @ values / (drawn @ weights)
+        return float(values.sum() / weights.sum()), *map(float, np.nanpercentile(means, [2.5, 97.5]))
 
 
 # ── Report ───────────────────────────────────────────────────────────────────────────────────────
+# Values are {key: number} with key = (run, group, task_id); a problem that is missing does not count. A book holds
+#   acts   {(policy, arm): {key: [(public pass, right) of the pick at turn 1, 2, …]}}
+#   first  {policy: {key: candidates of turn 1}}, as many as were ever drawn
+#   spent  {(policy, arm): [tokens sampled, programs run]};  keys, drawn: what resample takes and gives
 
 EVAL = dict(policy=str, rule=str, n=int, temperature=(int, float), variant=str, task_id=str, turn=int, messages=list,
             candidates=list, picked=int, programs_run=int)
+GREEDY, ONE = ("Random", 1, 0.0, "real"), ("Random", 1, 0.7, "real")
+# The paper's own numbers, Llama-3.2-1B on MBPP, T = 3: greedy and PT+LV of 5 by method, rules of 5 for μCode.
+PAPER = {"base": (35.1, 47.3), "rft": (31.1, 46.7), "rft_lv": ("–", 49.0), "mucode_ov": ("–", 48.2), "mucode_lv": ("–", 48.5),
+         "mucode": (37.9, 51.1), "Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
+
+
+def read_runs(runs):
+    """The book of one or several runs, which must hold the same policies."""
+    book = dict(acts={}, first={}, spent={}, names=[])
+    for run in runs:
+        mine = {os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/eval.jsonl")}
+        if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
+        if book["names"] and mine != set(book["names"]):
+            stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(book['names'])}")
+        book["names"] = sorted(mine, key=lambda name: (["base", *expert.METHODS].index(method_of(name)), name))
+        for name in book["names"]:
+            first = book["first"].setdefault(name, {})
+            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
+                key, arm, picked = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
+                book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((picked["public_passed"], expert.right(picked)))
+                spent = book["spent"].setdefault((name, arm), [0, 0])
+                spent[0] += sum(c["tokens"] for c in r["candidates"]); spent[1] += r["programs_run"]
+                if r["turn"] == 1 and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
+    book["keys"] = list(book["acts"]["base", GREEDY])
+    return book | dict(drawn=resample(book["keys"]), turns=max(map(len, book["acts"]["base", ONE].values())))
+
+
+def method_of(name):
+    return name.rpartition("-")[0] or name
+
+
+def after(book, name, arm, turn):
+    """{key: 1.0 if this arm is right after this turn, else 0.0}: the last pick at or before it, carried forward."""
+    return {key: float(mine[min(turn, len(mine)) - 1][1]) for key, mine in book["acts"].get((name, arm), {}).items()}
+
+
+def best_of(book, name, rule, n, which=0):
+    """{key: is what a rule picks among the first n candidates of turn 1 right?}; LV by the which-th verifier, Random on average."""
+    values = {}
+    for key, candidates in book["first"][name].items():
+        mine = [dict(c, score=c["scores"][which]) if "LV" in rule else c for c in candidates[:n]]
+        right = [expert.right(c) for c in mine]
+        values[key] = sum(right) / len(right) if rule == "Random" else float(right[pick(rule, mine, 0.0)])
+    return values
+
+
+def pairwise(book, name, which=0):
+    """{key: pairwise accuracy of the which-th verifier on the distinct candidates of turn 1}, where some are right and some wrong."""
+    values = {}
+    for key, candidates in book["first"][name].items():
+        programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates if c["scores"]}
+        accuracy = verifier.pairwise_accuracy(*zip(*programs.values())) if programs else None
+        if accuracy is not None: values[key] = accuracy
+    return values
+
+
+def recovery(book, name, turn):
+    """Episodes still open after a turn: {key: right in the next}, and {key: accuracy of fresh turn-1 samples}."""
+    going = {key: mine for key, mine in book["acts"][name, ONE].items() if len(mine) > turn}
+    fresh = {key: sum(map(expert.right, book["first"][name][key])) / len(book["first"][name][key]) for key in going}
+    return {key: float(mine[turn][1]) for key, mine in going.items()}, fresh
+
+
+def estimate(book, values):
+    keys = book["keys"]
+    return interval(book["drawn"], [values.get(k, 0) for k in keys], [k in values for k in keys])
+
+
+def percent(book, values):
+    """{key: share} → "mean [low, high]" in %."""
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in estimate(book, values))) if values else "–"
+
+
+def difference(book, first, second):
+    """Paired by problem → points, interval, and a plain word."""
+    both = {k: first[k] - second[k] for k in first if k in second}
+    if not both: return "–"
+    mean, low, high = estimate(book, both)
+    word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
 
 
 def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def read_policy(run, name):
-    """What the report needs of one policy's folder."""
-    rows = read_jsonl(f"{run}/{name}/eval.jsonl", EVAL)
-    group, turns = {r["task_id"]: r.get("group", r["task_id"]) for r in rows}, max(r["turn"] for r in rows)
-    right = {arm: {(run, group[task], task): c for task, c in mine.items()}
-             for arm, mine in correct_by_turn(rows, turns).items()}
-    pairs, spent = [], {arm: [0, 0] for arm in right}   # R_φ on turn-1 candidates; tokens, programs of each arm
-    for r in rows:
-        spent[arm_of(r)][0] += sum(c["tokens"] for c in r["candidates"])
-        spent[arm_of(r)][1] += r["programs_run"]
-        if r["rule"] == "Random" and r["n"] > 1 and r["turn"] == 1 and r["candidates"][0]["score"] is not None:
-            programs = {c["code"]: (c["score"], expert.right(c)) for c in r["candidates"]}
-            accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
-            if accuracy is not None: pairs.append((run, group[r["task_id"]], accuracy))
-    found = dict(right=right, pairs=pairs, spent=spent, turns=turns)
-    for what, file in dict(policy="policy/metrics.jsonl", verifier="verifier/metrics.jsonl", steps="scored.jsonl").items():
-        found[what] = read_jsonl(f"{run}/{name}/{file}", {}) if os.path.exists(f"{run}/{name}/{file}") else []
-    return found
+def chart(x, lines):
+    """{label: [{key: share} for each x]} as a Mermaid chart. It has no legend: the title names the lines in order."""
+    means = {label: [f"{100 * sum(v.values()) / max(1, len(v)):.1f}" for v in values] for label, values in lines.items()}
+    return "\n".join(["```mermaid", "xychart-beta", f'  title "{", ".join(lines)}"', f"  x-axis [{', '.join(map(str, x))}]",
+                      '  y-axis "right, %"', *(f"  line [{', '.join(line)}]" for line in means.values()), "```\n"])
 
 
-def training_row(name, found):
-    """One policy's line of the training table. Coverage is that of D, all steps up to and including its own."""
-    own = [s for s in found["steps"] if s["policy"] == name]
-    problems = expert.by_problem(found["steps"]).values()
-    uncovered = sum(not any(map(expert.right, mine)) for mine in problems)
-    fit, kept = (found["policy"] or [{}])[0], next((r for r in found["verifier"] if r["kept"]), {})
-    held = f"{kept['pairwise']:.3f}, {kept['top1']:.3f}, {kept['problems']}" if kept.get("pairwise") is not None else "–"
-    return [name, fit.get("examples", "–"), fit.get("steps", "–"), sum(s["tokens"] for s in own),
-            len({(s["task_id"], s["code"]) for s in own}),
-            f"{uncovered} of {len(problems)}", held]
+def methods_section(book, finals, many):
+    rows, ours, three = [], finals[-1] if finals else "base", min(3, book["turns"])
+    for name in ["base", *finals]:
+        cells = [(after(book, name, arm, three), after(book, ours, arm, three)) for arm in (GREEDY, many["PT+LV"])]
+        rows.append([name, *(percent(book, mine) for mine, _ in cells),
+                     *("" if name == ours else difference(book, best, mine) for mine, best in cells),
+                     ", ".join(map(str, PAPER.get(method_of(name), "–")))])
+    return "## Methods (the paper's Tables 1 and 2)\n", table(
+        ["policy", "N = 1, greedy", "N = 5, PT+LV", f"{ours} − it, N = 1", f"{ours} − it, N = 5", "the paper's, on MBPP with 1 B: N = 1, 5"], rows)
 
 
-def tell(run, found, first, last):
-    """One problem turn by turn, greedy: the first that `last` repairs and `first` never solves."""
-    greedy = ("Random", 1, 0.0, "real")
-    before, after = found[first][0]["right"][greedy], found[last][0]["right"][greedy]
-    repaired = (key for key in after if after[key][-1] and not after[key][0] and not before[key][-1])
-    task, lines = next(repaired, next(iter(after)))[2], []
-    for name in dict.fromkeys((first, last)):
-        for r in read_jsonl(f"{run}/{name}/eval.jsonl", EVAL):
-            if r["task_id"] != task or arm_of(r) != greedy: continue
-            if not lines: lines.append(f"{task}: **{r['messages'][0]['content']}**\n")
-            c = r["candidates"][r["picked"]]
-            score = "" if c["score"] is None else f", R_φ = {c['score']:.2f}"
-            passed = "right" if c["hidden_passed"] else "passes the public tests, fails a hidden one"
-            lines.append(f"{name}, turn {r['turn']}{score}:\n\n```python\n{c['code']}\n```\n\n→ {c['feedback'] or passed}\n")
-    return "\n".join(lines)
-
-
-def read_runs(runs):
-    """{policy: [read_policy of each run]}, the base first, then μCode's. Every run must hold the same policies."""
-    found = {}
-    for run in runs:
-        mine = {os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/eval.jsonl")}
-        if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
-        if found and mine != set(found): stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(found)}")
-        for name in sorted(mine, key=lambda name: (name != "base", not name.startswith("mucode-"), name)):
-            found.setdefault(name, []).append(read_policy(run, name))
-    return found
-
-
-def right_after(found, name, arm, turn):
-    """{(run, group, task_id): 1.0 if a policy's arm is right after this turn, else 0.0}, over all runs."""
-    return {key: float(correct[turn - 1]) for f in found[name] for key, correct in f["right"][arm].items()}
-
-
-def differences(found, first, second, turns):
-    """Two (policy, arm), paired by problem: one difference a turn."""
-    return [difference(right_after(found, *first, t), right_after(found, *second, t)) for t in turns]
-
-
-def accuracy_table(found, arms, turns):
-    rows = []
-    for name, arm in ((name, arm) for name in found for arm in arms if arm[3] == "real"):
-        right = [right_after(found, name, arm, t) for t in turns]
-        rows.append([name, label(arm), *(percent([(*key[:2], v) for key, v in r.items()]) for r in right),
-                     *(sum(f["spent"][arm][i] for f in found[name]) for i in (0, 1))])
-    return table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], rows)
-
-
-def training_gain_table(found, finals, arms, turns):
-    pairs = [(name, "base") for name in finals] + [(finals[0], name) for name in finals[1:]]
-    return table(["difference", "rule", *(f"turn {t}" for t in turns)], [
-        [f"{a} − {b}", label(arm), *differences(found, (a, arm), (b, arm), turns)] for a, b in pairs for arm in arms])
-
-
-def feedback_table(found, names, one, turns):
-    controls = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback")
-    return table(["policy", "real feedback against", *(f"turn {t}" for t in turns)], [
-        [name, what, *differences(found, (name, one["real"]), (name, one[variant]), turns)]
-        for name in names for variant, what in controls.items()])
-
-
-def verifier_tables(found, names, many, turns):
-    picks = table(["policy", "difference", *(f"turn {t}" for t in turns)], [
-        [name, f"{a} − {b}", *differences(found, (name, many[a]), (name, many[b]), turns)]
-        for name in names for a, b in (("LV", "Random"), ("PT+LV", "PT"))])
-    pairs = {name: [pair for f in found[name] for pair in f["pairs"]] for name in found}
-    return (picks + "\nPairwise accuracy of R_φ on turn-1 candidates (chance is 50), each policy's with its own verifier:\n\n"
-            + table(["policy", "pairwise accuracy", "problems with right and wrong ones"],
-                    [[name, percent(mine), len(mine)] for name, mine in pairs.items()]))
-
-
-def report(runs):
-    """The text of report.md, from rows on disk."""
-    found = read_runs(runs)
-    arms, turns = list(found["base"][0]["right"]), range(1, found["base"][0]["turns"] + 1)
-    one = {arm[3]: arm for arm in arms if arm[1] == 1 and arm[2] > 0}           # N = 1 at temperature 0.7, by variant
-    many = {arm[0]: arm for arm in arms if arm[1] > 1}                          # N = 5, by rule
-    finals = list({name.rpartition("-")[0]: name for name in found if name != "base"}.values())     # each method's last policy
-    compared = [arms[0], one["real"], *(many[rule] for rule in ("PT", "PT+LV") if rule in many)]
-    keys, title = right_after(found, "base", arms[0], 1), lambda run: os.path.basename(os.path.abspath(run))
-
-    out = [f"# μCode: {', '.join(map(title, runs))}\n",
-           f"{len(keys)} problems in {len({key[:2] for key in keys})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
-           "Accuracy in %: right = public and hidden tests pass, carried forward. In brackets the 95 % interval, from "
-           f"resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the "
-           "same problems.\n",
-           "## Accuracy by turn\n", accuracy_table(found, arms, turns)]
-    if finals: out += ["## What training brings\n", training_gain_table(found, finals, compared, turns)]
-    out += ["## Is feedback read? (N = 1)\n", feedback_table(found, ["base", *finals], one, turns[1:])]
-    if "LV" in many:
-        out += [f"## Does the verifier pick well? (N = {many['LV'][1]})\n", verifier_tables(found, ["base", *finals], many, turns)]
-    for i, run in enumerate(runs):
-        out += [f"## Training: {title(run)}\n", table(
-            ["policy", "examples", "optimiser steps", "tokens sampled", "distinct programs run",
-             "no right program known after it", "its verifier, held out: pairwise, top 1, problems"],
-            [training_row(name, found[name][i]) for name in found])]
-    out += ["## One problem, turn by turn\n", tell(runs[0], found, "base", (finals or ["base"])[0])]
-    return "\n".join(out)
+def turns_section(book, finals):
+    turns, lines = range(1, book["turns"] + 1), {}
+    for name in ["base", *finals]: lines[name] = [after(book, name, ONE, t) for t in turns]
+    return "## By turn (Fig. 2), N = 1 at 0.7\n", chart(turns, lines), table(
+        ["policy", *(f"turn {t}" for t in turns)], [[name, *(percent(book, v) for v in values)] for name, values in lines.items()])
 
 
 def main_report(args):
