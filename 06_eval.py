@@ -357,6 +357,42 @@ def turns_section(book, finals):
         ["policy", *(f"turn {t}" for t in turns)], [[name, *(percent(book, v) for v in values)] for name, values in lines.items()])
 
 
+def rules_section(book, name, many):
+    turns, rows, before = range(1, book["turns"] + 1), [], None
+    for rule in many:
+        right = [after(book, name, many[rule], t) for t in turns]
+        rows.append([rule, *(percent(book, v) for v in right), difference(book, right[0], before) if before else "", PAPER.get(rule, "–")])
+        before = right[0]
+    return f"## Rules for {name}, N = 5 (Table 3)\n", table(
+        ["rule", *(f"turn {t}" for t in turns), "− the rule above, turn 1", "the paper's, turn 3"], rows)
+
+
+def candidates_section(book, name):
+    most = max(map(len, book["first"][name].values()))
+    ns, lines = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= most], {}
+    for rule in RULES: lines[rule] = [best_of(book, name, rule, n) for n in ns]
+    return f"## By N (Figs. 3 and 4), turn 1 of {name}\n", chart(ns, lines), table(
+        ["rule", *(f"N = {n}" for n in ns)], [[rule, *(percent(book, v) for v in values)] for rule, values in lines.items()])
+
+
+def feedback_section(book, names, variants):
+    turns = range(2, book["turns"] + 1)
+    rows = [[name, what, *(difference(book, after(book, name, ONE, t), after(book, name, (*ONE[:3], variant), t)) for t in turns)]
+            for name in names for variant, what in variants.items()]
+    return "## Is feedback read? N = 1 at 0.7, real feedback against\n", table(["policy", "control", *(f"turn {t}" for t in turns)], rows)
+
+
+def recovery_section(book, names):
+    rows = []
+    for name in names:
+        lost = {key: float(mine[-1] == (True, False)) for key, mine in book["acts"][name, ONE].items()}
+        for t in range(1, book["turns"]):
+            going, fresh = recovery(book, name, t)
+            rows.append([name, t, len(going), percent(book, going), percent(book, fresh), difference(book, going, fresh), percent(book, lost) if t == 1 else ""])
+    return ("## One-step recoverability: episodes still open after turn t\n", table(
+        ["policy", "t", "open", "right at turn t + 1", "a fresh turn 1 for the same problems", "what the history brings", "ended by a public pass with a hidden fail"], rows))
+
+
 def main_report(args):
     text = report(args.run)
     with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
