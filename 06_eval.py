@@ -393,6 +393,37 @@ def recovery_section(book, names):
         ["policy", "t", "open", "right at turn t + 1", "a fresh turn 1 for the same problems", "what the history brings", "ended by a public pass with a hidden fail"], rows))
 
 
+def verifier_section(book, names):
+    rows = []
+    for name in names:
+        own, verifiers = pairwise(book, name), book["verifiers"].get(name, [])
+        for which, path in enumerate(verifiers):
+            mine = pairwise(book, name, which)
+            rows.append([name, path, percent(book, mine), difference(book, own, mine) if which else ""])
+    return "## The verifier on turn-1 candidates: pairwise accuracy (chance is 50)\n", table(
+        ["programs of", "verifier", "pairwise", "its own − it"], rows)
+
+
+def training_section(runs, names):
+    """What each policy cost and knew. Coverage is that of D, all steps of its method up to and including its own."""
+    rows = []
+    for run in runs:
+        for name in names:
+            method, _, last = name.rpartition("-")
+            chain = ["base"] + [f"{method}-{i}" for i in range(1, int(last) + 1)] if method else ["base"]
+            steps = [s for x in chain for f in sorted(glob.glob(f"{run}/{x}/turn*.steps.jsonl")) for s in read_jsonl(f, STEP)]
+            own, problems = [s for s in steps if s["policy"] == name], expert.by_problem(steps).values()
+            notes = {x: (read_jsonl(f"{run}/{name}/{f}", {}) if os.path.exists(f"{run}/{name}/{f}") else [{}]) for x, f in
+                     dict(fit="policy/metrics.jsonl", labels="examples.metrics.jsonl", held="verifier/metrics.jsonl").items()}
+            kept = next((r for r in notes["held"] if r.get("kept")), {})
+            rows.append([name, notes["fit"][0].get("examples", "–"), notes["fit"][0].get("steps", "–"), sum(s["tokens"] for s in own),
+                         len({(s["task_id"], s["code"]) for s in own}), notes["labels"][0].get("wrong", "–"),
+                         f"{sum(not any(map(expert.right, mine)) for mine in problems)} of {len(problems)}",
+                         f"{kept['pairwise']:.3f}, {kept['top1']:.3f}, {kept['problems']}" if kept.get("pairwise") is not None else "–"])
+    return "## Training\n", table(["policy", "examples", "optimiser steps", "tokens sampled", "distinct programs run", "labels that are wrong programs",
+                                   "no right program known after it", "its verifier, held out: pairwise, top 1, problems"], rows)
+
+
 def main_report(args):
     text = report(args.run)
     with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
