@@ -252,7 +252,10 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
 
     def work(pair):                                             # in a thread: a judge mostly waits for its program
         z = idle.get()
-        try: return judge(z, limits, problems[pair[0]], pair[1])
+        try:
+            verdict = judge(z, limits, problems[pair[0]], pair[1])
+            if z.process.poll() is None: return verdict
+            return judge(z, limits, problems[pair[0]], pair[1])          # the zygote was killed, and the program with it
         finally: idle.put(z)
 
     with ThreadPoolExecutor(max(1, len(zygotes))) as pool:
@@ -260,7 +263,10 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
             verdicts[pair] = verdict
             if progress and sys.stderr.isatty() and (n % 100 == 0 or n == len(programs)):
                 print(f"\r  executing {n}/{len(programs)}", end="\n" if n == len(programs) else "", file=sys.stderr)
-    for z in zygotes: z.control.shutdown(socket.SHUT_RDWR); z.process.wait()          # nobody speaks to it: it ends
+    for z in zygotes:                                           # nobody speaks to them: they end
+        if z.ahead: z.ahead.close()
+        z.control.shutdown(socket.SHUT_RDWR)
+        z.process.wait()
     return verdicts
 
 
@@ -327,10 +333,9 @@ class Program:
     def __init__(self, zygote, limits, code, stdin=None):
         self.zygote, self.limits, self.code = zygote, limits, code
         self.calls, self.remotes, self.gone, self.most = [], {}, None, REPLY_LIMIT
-        self.sock, theirs = socket.socketpair()
+        self.sock, self.pid = fork_program(zygote, limits, stdin)
         for what, seconds in ((socket.SO_RCVTIMEO, 0.05), (socket.SO_SNDTIMEO, 3 * limits["timeout"])):
             self.sock.setsockopt(socket.SOL_SOCKET, what, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
-        with theirs: self.pid = fork_program(zygote, limits, [theirs.fileno()] + [stdin] * (stdin is not None))
         self.start_clock()
 
     def start_clock(self):
@@ -395,7 +400,7 @@ class Program:
 
     def close(self):
         self.sock.close()
-        try: self.zygote.control.sendall(b"-")                  # the zygote kills it
+        try: self.zygote.control.sendall(b"-" + struct.pack("i", self.pid))       # the zygote kills it
         except OSError: pass                                    # it is gone itself
 
 
@@ -409,15 +414,32 @@ def start_zygote(limits):
              str(limits["memory"] << 20)], pass_fds=[theirs.fileno()], cwd="/",
             env=dict(PYTHONHASHSEED="0", PYTHONIOENCODING="utf-8:replace"),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return SimpleNamespace(process=process, control=control, reader=control.makefile("rb"))
+    return SimpleNamespace(process=process, control=control, reader=control.makefile("rb"), ahead=None)
 
 
-def fork_program(zygote, limits, fds):
-    """Hand `fds` to a new process → its number. A zygote that has been killed (for want of memory, say) is replaced."""
+def order_process(zygote, stdin=None):
+    """Have a process forked for a program → our end of its socket; its number will come as a line of `reader`."""
+    ours, theirs = socket.socketpair()
+    with theirs: socket.send_fds(zygote.control, [b"+"], [theirs.fileno()] + [stdin] * (stdin is not None))
+    return ours
+
+
+def fork_program(zygote, limits, stdin=None):
+    """A process for one program → (our end of its socket, its number).
+
+    The next one is forked while this one works, unless it needs an stdin of its own. A zygote that has been killed
+    (for want of memory, say) is replaced.
+    """
     while True:
         try:
-            socket.send_fds(zygote.control, [b"+"], fds)
-            return json.loads(zygote.reader.readline())
+            if stdin is not None and zygote.ahead:              # forked for a program without stdin: not needed now
+                zygote.ahead.close()
+                zygote.control.sendall(b"-" + struct.pack("i", json.loads(zygote.reader.readline())))
+                zygote.ahead = None
+            ours = zygote.ahead or order_process(zygote, stdin)
+            pid = json.loads(zygote.reader.readline())
+            zygote.ahead = order_process(zygote) if stdin is None else None
+            return ours, pid
         except (OSError, ValueError):
             zygote.process.wait()
             vars(zygote).update(vars(start_zygote(limits)))
@@ -444,7 +466,14 @@ def run_zygote(control, memory):
             answer(json.dumps(encode(question, lambda f: 0)))
     gc.collect()
     gc.freeze()                                                 # nor need a collection there touch, and so copy, our pages
-    me, pid = os.getpid(), 0
+    me, alive = os.getpid(), []
+
+    def end(pid):
+        for kill in (os.killpg, os.kill):                       # the second if it has no group of its own yet
+            try: kill(pid, signal.SIGKILL); break
+            except OSError: pass
+        os.waitpid(pid, 0)                                      # not earlier, or its number could be another's by now
+
     while True:
         order, fds, _, _ = socket.recv_fds(control, 1, 2)
         if order == b"+":
@@ -453,14 +482,15 @@ def run_zygote(control, memory):
                 try: control.close(); run_program(fds, close_door, me)
                 finally: os._exit(0)
             for fd in fds: os.close(fd)
+            alive.append(pid)
             control.sendall(b"%d\n" % pid)
-        elif pid:
-            for kill in (os.killpg, os.kill):                   # the second if it has no group of its own yet
-                try: kill(pid, signal.SIGKILL); break
-                except OSError: pass
-            os.waitpid(pid, 0)                                  # not earlier, or its number could be another's by now
-            pid = 0
-        if not order: os._exit(0)                               # the judge is gone
+        elif order == b"-":
+            pid = struct.unpack("i", control.recv(4, socket.MSG_WAITALL))[0]
+            alive.remove(pid)
+            end(pid)
+        else:                                                   # the judge is gone
+            for pid in alive: end(pid)
+            os._exit(0)
 
 
 def run_program(fds, close_door, zygote):

@@ -19,7 +19,7 @@ are compared on the same candidates, and N = 5 begins with the candidates of N =
 search  READS problems.jsonl, π, R_φ
         WRITES eval.jsonl, a row a problem, rule and turn, for example {"rule": "PT+LV", "n": 5, "temperature": 0.7,
         "variant": "real", "seed": 0, "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
-        "public_passed": true, "score": 2.1, …}, …], "picked": 4, "programs_run": 5, "policy": "mucode-2", …}
+        "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
         WRITES report.md
 RUN     python 06_eval.py search --problems test.jsonl --policy mucode-2/policy \\

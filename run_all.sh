@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # μCode, Algorithm 1 of Jain et al. (ICML 2025), as a shell script. This file is the table of contents.
 #
-#   bash run_all.sh                            the café: 2 iterations of 3 turns, 8 to 12 minutes on 2 CPU cores
+#   bash run_all.sh                            the café: 2 iterations of 3 turns, 7 to 11 minutes on 2 CPU cores
 #   METHODS="mucode rft" bash run_all.sh       the same, beside the baseline; what is already there is not made again
-#   PRESET=smoke bash run_all.sh               the whole chain in two minutes, too small to learn: its numbers mean nothing
+#   PRESET=smoke bash run_all.sh               the whole chain in 90 seconds, too small to learn: its numbers mean nothing
 #
 # Every file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
 set -euo pipefail
