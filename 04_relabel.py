@@ -128,7 +128,7 @@ def imitate_successful(steps):
     return [example(s, s["completion"]) for s in steps if trajectory(s) in chosen]
 
 
-def imitate_best(steps, most=3):
+def imitate_best(steps, most):
     """RFT_LV: the same for the `most` trajectories a problem whose last program R_φ likes best, right or wrong."""
     chosen = set()
     for mine in by_problem(steps).values():
@@ -137,7 +137,7 @@ def imitate_best(steps, most=3):
     return [example(s, s["completion"]) for s in steps if trajectory(s) in chosen]
 
 
-def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered=False, most=3):
+def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. It labels the states of a problem's `most` best-scored failed
@@ -154,14 +154,16 @@ def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered=False, most
     return [example(s, labels[trajectory(s)]) for s in steps if trajectory(s) in labels]
 
 
-# What a method makes of D, with β_O and β_L where it uses Eq. 4 (None: it imitates what was generated).
+# What a method makes of D, and its settings. β_O and β_L are those of Eq. 4.
+RELABEL = dict(beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False)
 METHODS = {
-    "mucode":      (relabel, 1.0, 0.1),                     # the paper's
-    "mucode_ov":   (relabel, 1.0, 0.0),                     # oracle verifier alone
-    "mucode_lv":   (relabel, 0.0, 1.0),                     # learned verifier alone
-    "mucode_code": (relabel_as_code, 100.0, 1.0),           # the authors' program
-    "rft":         (imitate_successful, None, None),        # the baseline
-    "rft_lv":      (imitate_best, None, None),              # the baseline, with R_φ for the oracle
+    "mucode":      (relabel, RELABEL),                                                          # the paper's
+    "mucode_ov":   (relabel, dict(RELABEL, beta_learned=0.0)),                                  # oracle verifier alone
+    "mucode_lv":   (relabel, dict(RELABEL, beta_oracle=0.0)),                                   # learned verifier alone
+    "mucode_drop": (relabel, dict(RELABEL, drop_uncovered=True)),                               # no wrong y*
+    "mucode_code": (relabel_as_code, dict(RELABEL, beta_oracle=100.0, beta_learned=1.0, most=3)),     # the authors' program
+    "rft":         (imitate_successful, {}),                                                    # the baseline
+    "rft_lv":      (imitate_best, dict(most=3)),                                                # … with R_φ for the oracle
 }
 
 
@@ -172,36 +174,35 @@ def main():
     ap.add_argument("--method", choices=METHODS, default="mucode", help="a row of METHODS")
     ap.add_argument("--beta-oracle", type=float, help="β_O of Eq. 4 (default: the method's)")
     ap.add_argument("--beta-learned", type=float, help="β_L of Eq. 4 (default: the method's)")
-    ap.add_argument("--drop-uncovered", action="store_true", help="leave out problems without any right program (where a method relabels)")
+    ap.add_argument("--drop-uncovered", action="store_true", default=None, help="leave out problems without any right program (where a method relabels)")
     args = ap.parse_args()
 
     fields = dict(policy=str, task_id=str, trajectory=int, turn=int, messages=list, completion=str, code=str,
                   public_passed=bool, hidden_passed=bool, score=(int, float))
     steps = read_jsonl(args.scored, fields, ("policy", "task_id", "trajectory", "turn"))
-    make, beta_oracle, beta_learned = METHODS[args.method]
-    expert = beta_oracle is not None                            # is there an Eq. 4 in this method?
-    for flag in ("beta_oracle", "beta_learned", "drop_uncovered"):
-        if not expert and getattr(args, flag) is not ap.get_default(flag):
-            stop(f"--{flag.replace('_', '-')}: method '{args.method}' has no expert of Eq. 4; leave the flag out")
-    if args.beta_oracle is not None: beta_oracle = args.beta_oracle
-    if args.beta_learned is not None: beta_learned = args.beta_learned
-    examples = make(steps, beta_oracle, beta_learned, args.drop_uncovered) if expert else make(steps)
+    make, settings = METHODS[args.method]
+    for name in RELABEL:
+        if getattr(args, name) is None: continue
+        if name not in settings: stop(f"--{name.replace('_', '-')}: method '{args.method}' has no expert of Eq. 4; leave the flag out")
+        settings = dict(settings, **{name: getattr(args, name)})
+    examples = make(steps, **settings)
     if not examples:
         stop(f"{args.scored}: no example for method '{args.method}', as no step has both 'public_passed' and "
              "'hidden_passed'; sample more trajectories or start from a better base")
-    write_jsonl(args.out, examples)
-
     # Coverage is the expert's limit: y* can only be as good as the best program that was sampled.
     problems = by_problem(steps).values()
     covered = [mine for mine in problems if any(map(right, mine))]
     good, said = {(s["task_id"], s["completion"]) for s in steps if right(s)}, lambda e: e["completion"][0]["content"]
     wrong = sum((e["task_id"], said(e)) not in good for e in examples)
-    lost = ""
-    if expert:
-        overruled = sum(not judge_programs(mine)[best_step(mine, beta_oracle, beta_learned)["code"]] for mine in covered)
-        lost = f"; y* wrong although a right one was sampled for {overruled}"
+    known = {mine[0]["task_id"] for mine in covered}
+    overruled = len({e["task_id"] for e in examples if (e["task_id"], said(e)) not in good} & known)
+    noted = dict(steps=len(steps), tokens=sum(s.get("tokens", 0) for s in steps), programs=len({(s["task_id"], s["code"]) for s in steps}),
+                 problems=len(problems), uncovered=len(problems) - len(covered), overruled=overruled, examples=len(examples), wrong=wrong)
+    write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
+    write_jsonl(args.out, examples)
+
     print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program for "
-          f"{len(problems) - len(covered)} of {len(problems)} problems{lost} → {args.out}")
+          f"{len(problems) - len(covered)} of {len(problems)} problems, a wrong label although one was sampled for {overruled} → {args.out}")
     e = next((e for e in examples if len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"]), examples[0])
     chat = [m["content"] for m in e["prompt"][-2:]] + [said(e)]
     print(f"  for example {e['task_id']}, the end of a state and its {'right' if (e['task_id'], said(e)) in good else 'wrong'} label:\n    "

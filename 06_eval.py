@@ -29,7 +29,9 @@ COSTS   the embedded world, 600 problems: 20 to 45 s a policy on two CPU cores
 
 Differs from the paper: every number has a 95 % interval; comparisons are paired on the same problems.
 """
-import argparse, glob, importlib, json, os, sys
+import argparse, gc, glob, importlib, json, os, random, sys
+from math import comb
+from operator import itemgetter
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
@@ -37,6 +39,7 @@ verifier = importlib.import_module("03_verifier")
 expert = importlib.import_module("04_relabel")
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
+VARIANTS = ("real", "fresh", "swapped", "failed", "removed")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -106,7 +109,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
     """Algorithm 2, for several arms (rule, n, temperature, variant) at once. Yields the rows of eval.jsonl.
 
     sample({(task_id, temperature, chat as JSON, candidate): turn}) → {key: (messages, completion, tokens)}
-    judge([(task_id, code)]) → {pair: (public, hidden, feedback)}; score(the same) → {pair: R_φ, or None}
+    judge([(task_id, code)]) → {pair: (public, hidden, feedback)}
+    score(the same) → {pair: its R_φ by each verifier}; the first one's picks
     """
     first = {p["task_id"]: [dict(role="user", content=p["prompt"])] for p in problems}          # s_1
     states = {arm: dict(first) for arm in arms}                                 # s_t of what is still open
@@ -129,7 +133,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
                     public, hidden, feedback = verdicts[programs[key]]
                     candidates.append(dict(completion=completion, code=programs[key][1], public_passed=public,
                                            hidden_passed=hidden, feedback=feedback,
-                                           score=scores[programs[key]], tokens=tokens))
+                                           score=next(iter(scores[programs[key]]), None),
+                                           scores=scores[programs[key]], tokens=tokens))
                 # 3. The rule picks one.
                 picked = pick(rule, candidates, float(rollout.noise(seed, task, "pick", turn, 1)[0]))
                 chosen[task] = dict(candidates[picked], messages=messages)
@@ -145,15 +150,15 @@ def search(problems, arms, turns, sample, judge, score, seed):
 
 def main_search(args):
     problems = execute.read_problems(args.problems)
-    arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, v) for v in ("real", "fresh", "swapped")]
-    arms += [(rule, args.n, args.temperature, "real") for rule in RULES if args.verifier or "LV" not in rule]
+    arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, variant) for variant in VARIANTS]
+    arms += [(rule, n, args.temperature, "real") for n in args.n if n > 1 for rule in RULES if args.verifier or "LV" not in rule]
     policy, tokenizer = rollout.load_policy(args.policy)
     room, scored, seen = rollout.context_length(policy) - args.max_new_tokens, {}, {}
     for p in problems.values():
         if rollout.fit(tokenizer, [dict(role="user", content=p["prompt"])], room)[1] is None:
             stop(f"{args.problems}, task_id '{p['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
                  f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
-    if args.verifier: reward, reader = verifier.load_verifier(args.verifier)
+    verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
     def sample(wanted):
         drawn = {}
@@ -171,17 +176,19 @@ def main_search(args):
         return seen
 
     def score(pairs):
-        if not args.verifier: return dict.fromkeys(pairs)
         new = list(dict.fromkeys(p for p in pairs if p not in scored))
-        sequences = [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in new]
-        scored.update(zip(new, verifier.score_sequences(reward, sequences, args.batch_size)))
+        by_each = []
+        for reward, reader in verifiers:
+            sequences = [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in new]
+            by_each.append(verifier.score_sequences(reward, sequences, args.batch_size))
+        scored.update(zip(new, zip(*by_each) if verifiers else [()] * len(new)))
         return scored
 
-    rows = [dict(row, policy=args.name, group=problems[row["task_id"]].get("group", row["task_id"]))
+    rows = [dict(row, policy=args.name, verifiers=args.verifier, group=problems[row["task_id"]].get("group", row["task_id"]))
             for row in search(list(problems.values()), arms, args.turns, sample, judge, score, args.seed)]
     write_jsonl(args.out, rows)
-    right = correct_by_turn(rows, args.turns)
-    shown = [f"{label(arm)} {sum(c[-1] for c in right[arm].values()) / len(problems):.1%}"
+    last = {(arm_of(r), r["task_id"]): expert.right(r["candidates"][r["picked"]]) for r in rows}       # rows come by turn
+    shown = [f"{label(arm)} {sum(last[arm, task] for task in problems) / len(problems):.1%}"
              for arm in arms if arm[3] == "real" and (arm[1] > 1 or arm[2] == 0)]
     print(f"06 search: {args.name} on {len(problems)} problems, {len(seen)} distinct programs; "
           f"right after turn {args.turns}: {', '.join(shown)} → {args.out}")
@@ -193,8 +200,7 @@ def main_search(args):
 
 # ── What the rows say ────────────────────────────────────────────────────────────────────────────
 
-def arm_of(row):
-    return row["rule"], row["n"], row["temperature"], row["variant"]
+arm_of = itemgetter("rule", "n", "temperature", "variant")
 
 
 def label(arm):
@@ -202,128 +208,135 @@ def label(arm):
     return "greedy" if temperature == 0 else f"{rule}, N = {n}" + ("" if variant == "real" else f", {variant}")
 
 
-def correct_by_turn(rows, turns):
-    """{arm: {task_id: [right after turn 1, …, T]}}: the last pick at or before each turn, carried forward."""
-    right = {}
-    for r in sorted(rows, key=lambda r: r["turn"]):
-        mine = right.setdefault(arm_of(r), {}).setdefault(r["task_id"], [])
-        mine[r["turn"] - 1:] = [expert.right(r["candidates"][r["picked"]])] * (turns - r["turn"] + 1)
-    return right
-
-
 def resample(keys, resamples=1000):
-    """Hierarchical bootstrap: keys [(run, group, task_id)] → how often each is drawn, (resamples, K).
+    """Hierarchical bootstrap: K keys (run, group, task_id) → how often each is drawn, (resamples, K).
 
-    A training seed is one draw, and problems of a group are variants of each other: so runs are resampled, then
-    groups within a run, then problems within a group.
+    A training seed is one draw, and problems of a group are variants of each other: so runs are drawn with
+    replacement, then groups of each drawn run, then problems of each drawn group.
     """
     import numpy as np
-    rng, tree, drawn = np.random.default_rng(0), {}, np.zeros((resamples, len(keys)))
+    tree, drawn, rng = {}, np.zeros((resamples, len(keys))), random.Random(0)
     for k, (run, group, _) in enumerate(keys): tree.setdefault(run, {}).setdefault(group, []).append(k)
-    runs = [[np.array(mine) for mine in groups.values()] for groups in tree.values()]
+    runs, again = [list(groups.values()) for groups in tree.values()], lambda items: rng.choices(items, k=len(items))
     for counts in drawn:
-        for r in rng.integers(len(runs), size=len(runs)):
-            for g in rng.integers(len(runs[r]), size=len(runs[r])):
-                mine = runs[r][g]
-                counts += np.bincount(mine[rng.integers(len(mine), size=len(mine))], minlength=len(keys))
+        np.add.at(counts, [k for run in again(runs) for group in again(run) for k in again(group)], 1)
     return drawn
 
 
 def interval(drawn, values, weights=None):
-    """Σ value / Σ weight with its 95 % interval → (mean, low, high); a problem that does not count weighs 0."""
+    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn` → (mean, low, high)."""
     import numpy as np
-    values, weights = np.array(values, float), np.ones(len(values)) if weights is None else np.array(weights, float)
+    values = np.array(values, float)
+    weights = np.ones(len(values)) if weights is None else np.array(weights, float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = drawn @ values / (drawn @ weights)
-        return float(values.sum() / weights.sum()), *map(float, np.nanpercentile(means, [2.5, 97.5]))
+        means = drawn @ values / (drawn @ weights)              # a resample without any problem that counts is nan
+    return float(values.sum() / weights.sum()), *map(float, np.nanpercentile(means, [2.5, 97.5]))
+
+
+def pass_at(k, right, total):
+    """The chance that k of `total` samples, drawn without return, hold one of the `right` ones (Chen et al., 2021)."""
+    return 1 - comb(total - right, k) / comb(total, k)
 
 
 # ── Report ───────────────────────────────────────────────────────────────────────────────────────
-# Values are {key: number} with key = (run, group, task_id); a problem that is missing does not count. A book holds
+# A result is {key: number}, key = (run, group, task_id); a problem that is missing in it does not count. A book holds
 #   acts   {(policy, arm): {key: [(public pass, right) of the pick at turn 1, 2, …]}}
-#   first  {policy: {key: candidates of turn 1}}, as many as were ever drawn
-#   spent  {(policy, arm): [tokens sampled, programs run]};  keys, drawn: what resample takes and gives
+#   first  {policy: {key: the candidates of turn 1}}, as many as any rule saw
+#   spent  {(policy, arm): [tokens sampled, programs run]}
+#   greedy {policy: {task_id: its greedy rows}} of the first run
+#   verifiers {policy: those that scored its candidates}; names, arms, keys, turns: what there is; drawn: of resample
 
 EVAL = dict(policy=str, rule=str, n=int, temperature=(int, float), variant=str, task_id=str, turn=int, messages=list,
             candidates=list, picked=int, programs_run=int)
-GREEDY, ONE = ("Random", 1, 0.0, "real"), ("Random", 1, 0.7, "real")
-# The paper's own numbers, Llama-3.2-1B on MBPP, T = 3: greedy and PT+LV of 5 by method, rules of 5 for μCode.
-PAPER = {"base": (35.1, 47.3), "rft": (31.1, 46.7), "rft_lv": ("–", 49.0), "mucode_ov": ("–", 48.2), "mucode_lv": ("–", 48.5),
-         "mucode": (37.9, 51.1), "Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
+# The paper's own numbers: Llama-3.2-1B on MBPP, T = 3. Another model and other data: hold their order against ours.
+PAPER_METHODS = ("The paper's, N = 1 and PT+LV of 5, turn 3: base 35.1, 47.3 · rft 31.1, 46.7 · rft_lv 49.0 · mucode_ov 48.2 · "
+                 "mucode_lv 48.5 · mucode 37.9, 51.1.\n")
+PAPER_RULES = "The paper's, μCode, N = 5, turn 3: Random 37.5 · LV 43.3 · PT 49.4 · PT+LV 51.1.\n"
+
+
+def method_of(name):
+    """"mucode-2" → "mucode"; "base" is its own."""
+    return name.rpartition("-")[0] or name
 
 
 def read_runs(runs):
     """The book of one or several runs, which must hold the same policies."""
-    book = dict(acts={}, first={}, spent={}, names=[])
+    book = dict(acts={}, first={}, spent={}, greedy={}, verifiers={}, names=[])
     for run in runs:
         mine = {os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/eval.jsonl")}
         if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
         if book["names"] and mine != set(book["names"]):
             stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(book['names'])}")
-        book["names"] = sorted(mine, key=lambda name: (["base", *expert.METHODS].index(method_of(name)), name))
+        order = {method: k for k, method in enumerate(["base", *expert.METHODS])}
+        book["names"] = sorted(mine, key=lambda name: (order.get(method_of(name), len(order)), len(name), name))
         for name in book["names"]:
             first = book["first"].setdefault(name, {})
             for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
-                key, arm, picked = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
-                book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((picked["public_passed"], expert.right(picked)))
+                key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
+                book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
+                book["verifiers"][name] = r.get("verifiers", [])
                 spent = book["spent"].setdefault((name, arm), [0, 0])
-                spent[0] += sum(c["tokens"] for c in r["candidates"]); spent[1] += r["programs_run"]
-                if r["turn"] == 1 and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
-    book["keys"] = list(book["acts"]["base", GREEDY])
-    return book | dict(drawn=resample(book["keys"]), turns=max(map(len, book["acts"]["base", ONE].values())))
-
-
-def method_of(name):
-    return name.rpartition("-")[0] or name
+                spent[0] += sum(c["tokens"] for c in r["candidates"])
+                spent[1] += r["programs_run"]
+                if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
+                if run == runs[0] and r["temperature"] == 0: book["greedy"].setdefault(name, {}).setdefault(r["task_id"], []).append(r)
+    book["arms"] = [arm for name, arm in book["acts"] if name == "base"]
+    book["keys"] = list(book["acts"]["base", book["arms"][0]])
+    book["turns"] = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
+    return book | dict(drawn=resample(book["keys"]))
 
 
 def after(book, name, arm, turn):
     """{key: 1.0 if this arm is right after this turn, else 0.0}: the last pick at or before it, carried forward."""
-    return {key: float(mine[min(turn, len(mine)) - 1][1]) for key, mine in book["acts"].get((name, arm), {}).items()}
+    return {key: float(acts[min(turn, len(acts)) - 1][1]) for key, acts in book["acts"][name, arm].items()}
 
 
 def best_of(book, name, rule, n, which=0):
-    """{key: is what a rule picks among the first n candidates of turn 1 right?}; LV by the which-th verifier, Random on average."""
-    values = {}
+    """{key: does a rule pick a right one among the first n candidates of turn 1?}; LV and PT+LV by verifier `which`.
+
+    Random on average, and the oracle as pass@n: both over all choices of n, not the first alone.
+    """
+    result = {}
     for key, candidates in book["first"][name].items():
-        mine = [dict(c, score=c["scores"][which]) if "LV" in rule else c for c in candidates[:n]]
-        right = [expert.right(c) for c in mine]
-        values[key] = sum(right) / len(right) if rule == "Random" else float(right[pick(rule, mine, 0.0)])
-    return values
+        right = list(map(expert.right, candidates))
+        if rule == "Random": result[key] = sum(right) / len(right)
+        elif rule == "oracle": result[key] = pass_at(n, sum(right), len(right))
+        else: result[key] = float(right[pick(rule, [dict(c, score=c["scores"][which]) for c in candidates[:n]], 0.0)])
+    return result
 
 
 def pairwise(book, name, which=0):
-    """{key: pairwise accuracy of the which-th verifier on the distinct candidates of turn 1}, where some are right and some wrong."""
-    values = {}
+    """{key: pairwise accuracy of verifier `which` on the candidates of turn 1}, where some are right and some wrong."""
+    result = {}
     for key, candidates in book["first"][name].items():
-        programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates if c["scores"]}
-        accuracy = verifier.pairwise_accuracy(*zip(*programs.values())) if programs else None
-        if accuracy is not None: values[key] = accuracy
-    return values
+        programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates}
+        accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
+        if accuracy is not None: result[key] = accuracy
+    return result
 
 
-def recovery(book, name, turn):
-    """Episodes still open after a turn: {key: right in the next}, and {key: accuracy of fresh turn-1 samples}."""
-    going = {key: mine for key, mine in book["acts"][name, ONE].items() if len(mine) > turn}
-    fresh = {key: sum(map(expert.right, book["first"][name][key])) / len(book["first"][name][key]) for key in going}
-    return {key: float(mine[turn][1]) for key, mine in going.items()}, fresh
+def recovery(book, name, arm, turn):
+    """Of the episodes still open after `turn` → {key: right at the next}, {key: accuracy of fresh turn-1 samples}."""
+    going = {key: acts for key, acts in book["acts"][name, arm].items() if len(acts) > turn}
+    fresh = {key: book["first"][name][key] for key in going}
+    return ({key: float(acts[turn][1]) for key, acts in going.items()},
+            {key: sum(map(expert.right, mine)) / len(mine) for key, mine in fresh.items()})
 
 
-def estimate(book, values):
+def estimate(book, result):
     keys = book["keys"]
-    return interval(book["drawn"], [values.get(k, 0) for k in keys], [k in values for k in keys])
+    return interval(book["drawn"], [result.get(k, 0) for k in keys], [k in result for k in keys])
 
 
-def percent(book, values):
+def percent(book, result):
     """{key: share} → "mean [low, high]" in %."""
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in estimate(book, values))) if values else "–"
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in estimate(book, result))) if result else "–"
 
 
 def difference(book, first, second):
     """Paired by problem → points, interval, and a plain word."""
-    both = {k: first[k] - second[k] for k in first if k in second}
-    if not both: return "–"
-    mean, low, high = estimate(book, both)
+    if not first: return "–"
+    mean, low, high = estimate(book, {k: first[k] - second[k] for k in first})
     word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
 
@@ -332,96 +345,106 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def chart(x, lines):
-    """{label: [{key: share} for each x]} as a Mermaid chart. It has no legend: the title names the lines in order."""
-    means = {label: [f"{100 * sum(v.values()) / max(1, len(v)):.1f}" for v in values] for label, values in lines.items()}
-    return "\n".join(["```mermaid", "xychart-beta", f'  title "{", ".join(lines)}"', f"  x-axis [{', '.join(map(str, x))}]",
-                      '  y-axis "right, %"', *(f"  line [{', '.join(line)}]" for line in means.values()), "```\n"])
-
-
-def methods_section(book, finals, many):
-    rows, ours, three = [], finals[-1] if finals else "base", min(3, book["turns"])
-    for name in ["base", *finals]:
-        cells = [(after(book, name, arm, three), after(book, ours, arm, three)) for arm in (GREEDY, many["PT+LV"])]
-        rows.append([name, *(percent(book, mine) for mine, _ in cells),
-                     *("" if name == ours else difference(book, best, mine) for mine, best in cells),
-                     ", ".join(map(str, PAPER.get(method_of(name), "–")))])
-    return "## Methods (the paper's Tables 1 and 2)\n", table(
-        ["policy", "N = 1, greedy", "N = 5, PT+LV", f"{ours} − it, N = 1", f"{ours} − it, N = 5", "the paper's, on MBPP with 1 B: N = 1, 5"], rows)
-
-
-def turns_section(book, finals):
-    turns, lines = range(1, book["turns"] + 1), {}
-    for name in ["base", *finals]: lines[name] = [after(book, name, ONE, t) for t in turns]
-    return "## By turn (Fig. 2), N = 1 at 0.7\n", chart(turns, lines), table(
-        ["policy", *(f"turn {t}" for t in turns)], [[name, *(percent(book, v) for v in values)] for name, values in lines.items()])
-
-
-def rules_section(book, name, many):
-    turns, rows, before = range(1, book["turns"] + 1), [], None
-    for rule in many:
-        right = [after(book, name, many[rule], t) for t in turns]
-        rows.append([rule, *(percent(book, v) for v in right), difference(book, right[0], before) if before else "", PAPER.get(rule, "–")])
-        before = right[0]
-    return f"## Rules for {name}, N = 5 (Table 3)\n", table(
-        ["rule", *(f"turn {t}" for t in turns), "− the rule above, turn 1", "the paper's, turn 3"], rows)
+def contrasts(book, head, rows, first=1):
+    """A table of paired differences by turn: rows (words, (policy, arm), (policy, arm))."""
+    turns = range(first, book["turns"] + 1)
+    return table([*head, *(f"turn {t}" for t in turns)], [
+        [*words, *(difference(book, after(book, *a, t), after(book, *b, t)) for t in turns)] for words, a, b in rows])
 
 
 def candidates_section(book, name):
-    most = max(map(len, book["first"][name].values()))
-    ns, lines = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= most], {}
-    for rule in RULES: lines[rule] = [best_of(book, name, rule, n) for n in ns]
-    return f"## By N (Figs. 3 and 4), turn 1 of {name}\n", chart(ns, lines), table(
-        ["rule", *(f"N = {n}" for n in ns)], [[rule, *(percent(book, v) for v in values)] for rule, values in lines.items()])
+    """Accuracy at turn 1 by the number of candidates, for each rule and verifier."""
+    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["first"][name].values()))]
+    lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
+    for which, path in enumerate(book["verifiers"][name]):
+        for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]
+    return table(["rule", *(f"N = {n}" for n in ns)], [
+        [rule, *(percent(book, result) for result in line)] for rule, line in lines.items()])
 
 
-def feedback_section(book, names, variants):
-    turns = range(2, book["turns"] + 1)
-    rows = [[name, what, *(difference(book, after(book, name, ONE, t), after(book, name, (*ONE[:3], variant), t)) for t in turns)]
-            for name in names for variant, what in variants.items()]
-    return "## Is feedback read? N = 1 at 0.7, real feedback against\n", table(["policy", "control", *(f"turn {t}" for t in turns)], rows)
-
-
-def recovery_section(book, names):
+def recovery_section(book, names, one):
     rows = []
     for name in names:
-        lost = {key: float(mine[-1] == (True, False)) for key, mine in book["acts"][name, ONE].items()}
+        lost = {key: float(acts[-1] == (True, False)) for key, acts in book["acts"][name, one].items()}
         for t in range(1, book["turns"]):
-            going, fresh = recovery(book, name, t)
-            rows.append([name, t, len(going), percent(book, going), percent(book, fresh), difference(book, going, fresh), percent(book, lost) if t == 1 else ""])
-    return ("## One-step recoverability: episodes still open after turn t\n", table(
-        ["policy", "t", "open", "right at turn t + 1", "a fresh turn 1 for the same problems", "what the history brings", "ended by a public pass with a hidden fail"], rows))
+            going, fresh = recovery(book, name, one, t)
+            rows.append([name, t, len(going), percent(book, going), percent(book, fresh), difference(book, going, fresh),
+                         percent(book, lost) if t == 1 else ""])
+    return table(["policy", "t", "open after it", "right at turn t + 1", "fresh turn-1 samples, the same problems",
+                  "what the history brings", "stopped by a public pass with a hidden fail"], rows)
 
 
-def verifier_section(book, names):
+def verifier_section(book):
     rows = []
-    for name in names:
-        own, verifiers = pairwise(book, name), book["verifiers"].get(name, [])
-        for which, path in enumerate(verifiers):
+    for name in book["names"]:
+        own = pairwise(book, name)
+        for which, path in enumerate(book["verifiers"][name]):
             mine = pairwise(book, name, which)
-            rows.append([name, path, percent(book, mine), difference(book, own, mine) if which else ""])
-    return "## The verifier on turn-1 candidates: pairwise accuracy (chance is 50)\n", table(
-        ["programs of", "verifier", "pairwise", "its own − it"], rows)
+            rows.append([name, path, percent(book, mine), len(mine), difference(book, own, mine) if which else ""])
+    return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own − it"], rows)
 
 
-def training_section(runs, names):
-    """What each policy cost and knew. Coverage is that of D, all steps of its method up to and including its own."""
-    rows = []
-    for run in runs:
-        for name in names:
-            method, _, last = name.rpartition("-")
-            chain = ["base"] + [f"{method}-{i}" for i in range(1, int(last) + 1)] if method else ["base"]
-            steps = [s for x in chain for f in sorted(glob.glob(f"{run}/{x}/turn*.steps.jsonl")) for s in read_jsonl(f, STEP)]
-            own, problems = [s for s in steps if s["policy"] == name], expert.by_problem(steps).values()
-            notes = {x: (read_jsonl(f"{run}/{name}/{f}", {}) if os.path.exists(f"{run}/{name}/{f}") else [{}]) for x, f in
-                     dict(fit="policy/metrics.jsonl", labels="examples.metrics.jsonl", held="verifier/metrics.jsonl").items()}
-            kept = next((r for r in notes["held"] if r.get("kept")), {})
-            rows.append([name, notes["fit"][0].get("examples", "–"), notes["fit"][0].get("steps", "–"), sum(s["tokens"] for s in own),
-                         len({(s["task_id"], s["code"]) for s in own}), notes["labels"][0].get("wrong", "–"),
-                         f"{sum(not any(map(expert.right, mine)) for mine in problems)} of {len(problems)}",
-                         f"{kept['pairwise']:.3f}, {kept['top1']:.3f}, {kept['problems']}" if kept.get("pairwise") is not None else "–"])
-    return "## Training\n", table(["policy", "examples", "optimiser steps", "tokens sampled", "distinct programs run", "labels that are wrong programs",
-                                   "no right program known after it", "its verifier, held out: pairwise, top 1, problems"], rows)
+def training_section(run, names):
+    """What each policy was made from, as stages 04, 05 and 03 noted it."""
+    files = dict(labels="examples.metrics.jsonl", policy="policy/metrics.jsonl", verifier="verifier/metrics.jsonl")
+    notes = {name: {} for name in names}
+    for name in names:
+        for what, file in files.items():
+            for row in read_jsonl(f"{run}/{name}/{file}", {}) if os.path.exists(f"{run}/{name}/{file}") else []:
+                if row.pop("kept", True):
+                    notes[name].update({f"{what}: {k}": f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
+    heads = dict.fromkeys(head for mine in reversed(notes.values()) for head in mine)
+    return table(["policy", *heads], [[name, *(mine.get(head, "–") for head in heads)] for name, mine in notes.items()])
+
+
+def tell(book, name, most=3):
+    """Problems turn by turn, greedy: those that `name` repairs and the base never solves come first."""
+    won = lambda rows: expert.right(rows[-1]["candidates"][0])
+    base, mine, lines = book["greedy"]["base"], book["greedy"][name], []
+    repaired = [task for task in mine if len(mine[task]) > 1 and won(mine[task]) and not won(base[task])]
+    for task in (repaired + [t for t in mine if t not in repaired])[:most]:
+        lines.append(f"### {task}\n\n{mine[task][0]['messages'][0]['content']}\n")
+        for r in [r for who in dict.fromkeys(("base", name)) for r in book["greedy"][who][task]]:
+            c = r["candidates"][0]
+            score = "" if c["score"] is None else f", R_φ = {c['score']:.2f}"
+            passed = "right" if c["hidden_passed"] else "passes the public tests, fails a hidden one"
+            lines.append(f"{r['policy']}, turn {r['turn']}{score}:\n\n```python\n{c['code']}\n```\n\n→ {c['feedback'] or passed}\n")
+    return "\n".join(lines)
+
+
+def report(runs):
+    """The text of report.md, from rows on disk."""
+    book = read_runs(runs)
+    title = lambda run: os.path.basename(os.path.abspath(run))
+    finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
+    real, turns, ours = [arm for arm in book["arms"] if arm[3] == "real"], range(1, book["turns"] + 1), (finals or ["base"])[0]
+    greedy, one = real[:2]                                                      # N = 1, at temperature 0 and at 0.7
+    best = [arm for arm in real if arm[0] == "PT+LV"] or [one]
+    against = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
+    methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
+    by_turn = lambda arms, names: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
+        [name, label(arm), *(percent(book, after(book, name, arm, t)) for t in turns), *book["spent"][name, arm]]
+        for name in names for arm in arms])
+
+    out = [f"# μCode: {', '.join(map(title, runs))}\n",
+           f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
+           "Accuracy in %: right = public and hidden tests pass, carried forward. In brackets the 95 % interval, from "
+           f"resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the same problems.\n",
+           "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([greedy, one, best[0]], ["base", *finals]), PAPER_METHODS,
+           contrasts(book, ["difference", "rule"], [((f"{a} − {b}", label(arm)), (a, arm), (b, arm))
+                                                    for a, b in methods for arm in (greedy, one, best[0])]),
+           f"## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
+               ((name, f"{a[0]} − {b[0]}, N = {a[1]}"), (name, a), (name, b)) for name in ["base", *finals]
+               for a, b in zip(real[3:], real[2:]) if a[1] == b[1]]),
+           f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n", candidates_section(book, ours),
+           "## Is feedback read? N = 1, real feedback against\n", contrasts(book, ["policy", "control"], [
+               ((name, against[arm[3]]), (name, one), (name, arm))
+               for name in ["base", *finals] for arm in book["arms"] if arm[3] in against], 2),
+           "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
+           "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
+    for run in runs: out += [f"## Training: {title(run)}\n", training_section(run, book["names"])]
+    out += ["## Problems told turn by turn, greedy\n", tell(book, ours), "## Everything, by turn\n", by_turn(real, book["names"])]
+    return "\n".join(out)
 
 
 def main_report(args):
@@ -438,11 +461,11 @@ def main():
     p.set_defaults(main=main_search)
     p.add_argument("--problems", required=True, help="problems.jsonl")
     p.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
-    p.add_argument("--verifier", help="checkpoint folder of R_φ (absent: no LV, no PT+LV)")
+    p.add_argument("--verifier", nargs="+", default=[], help="folder of R_φ, which picks; others only score (absent: no LV, no PT+LV)")
     p.add_argument("--out", required=True, help="eval.jsonl to write")
     p.add_argument("--name", default="base", help="what the rows call this policy")
     p.add_argument("--turns", type=int, default=3, help="T")
-    p.add_argument("--n", type=int, default=5, help="N, candidates a turn")
+    p.add_argument("--n", type=int, nargs="+", default=[5], help="N, candidates a turn; one or several")
     p.add_argument("--temperature", type=float, default=0.7, help="of all arms but the greedy one")
     p.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
     p.add_argument("--batch-size", type=int, default=256, help="rows sampled or scored together")

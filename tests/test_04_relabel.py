@@ -69,21 +69,21 @@ def test_rft_lv_keeps_the_verifiers_favourite_trajectories_as_generated():
     # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end); q's with −1.0 and 1.0. The best two of each:
     assert labels(ex.imitate_best(ROWS, most=2)) == ["better", "half", "bad", "likely"]
     assert labels(ex.imitate_best(ROWS, most=1)) == ["half", "likely"]
-    assert len(ex.imitate_best(ROWS)) == len(ROWS)
+    assert len(ex.imitate_best(ROWS, most=3)) == len(ROWS)
 
 
 def test_mucode_code_relabels_the_best_failures_and_leaves_successes_their_own():
     rows = ROWS[:4] + [step("p", code=f"fail{k}", trajectory=3 + k, score=s) for k, s in enumerate((1.0, 5.0, -2.0))]
     # ends: good and better are right; half 2.0, fail0 1.0, fail1 5.0, fail2 −2.0 failed: the best three of these get y*.
     # y* = argmax 100·R + R_φ over ends = better (100.7). The states of trajectory 0 get its own `good`, the failed first turn too.
-    assert labels(ex.relabel_as_code(rows, 100.0, 1.0)) == ["good", "good", "better", "better", "better", "better"]
-    assert [e["prompt"] for e in ex.relabel_as_code(rows, 100.0, 1.0)] == [r["messages"] for r in rows[:6]]
-    assert labels(ex.relabel_as_code(ROWS[4:], 100.0, 1.0)) == ["likely", "likely"]  # nothing right: R_φ decides
-    assert ex.relabel_as_code(ROWS[4:], 100.0, 1.0, drop_uncovered=True) == []
+    assert labels(ex.relabel_as_code(rows, 100.0, 1.0, False, 3)) == ["good", "good", "better", "better", "better", "better"]
+    assert [e["prompt"] for e in ex.relabel_as_code(rows, 100.0, 1.0, False, 3)] == [r["messages"] for r in rows[:6]]
+    assert labels(ex.relabel_as_code(ROWS[4:], 100.0, 1.0, False, 3)) == ["likely", "likely"]  # nothing right: R_φ decides
+    assert ex.relabel_as_code(ROWS[4:], 100.0, 1.0, True, 3) == []
 
 
 @pytest.mark.parametrize("method, expected", [
-    ("mucode", ["better"] * 4), ("mucode_ov", ["better"] * 4), ("mucode_lv", ["wrong"] * 4),
+    ("mucode", ["better"] * 4), ("mucode_ov", ["better"] * 4), ("mucode_lv", ["wrong"] * 4), ("mucode_drop", ["better"] * 4),
     ("mucode_code", ["good", "good", "better", "better"]), ("rft", ["wrong", "good", "better"]), ("rft_lv", ["wrong", "good", "better", "half"])])
 def test_methods(tmp_path, method, expected):
     run(4, "--scored", write(tmp_path / "scored", ROWS[:4]), "--out", tmp_path / "out", "--method", method)
@@ -95,7 +95,8 @@ def test_stage(tmp_path, capsys):
     run(4, "--scored", scored, "--out", out)
     said = capsys.readouterr().out
     assert labels(read(out)) == ["better"] * 4 + ["likely"] * 2
-    assert "no right program for 1 of 2 problems; y* wrong although a right one was sampled for 0" in said
+    assert "no right program for 1 of 2 problems, a wrong label although one was sampled for 0" in said
+    assert read(tmp_path / "out.metrics.jsonl") == [dict(steps=6, tokens=30, programs=6, problems=2, uncovered=1, overruled=0, examples=6, wrong=2)]
     run(4, "--scored", scored, "--out", out, "--beta-oracle", "0")
     assert labels(read(out))[:4] == ["wrong"] * 4 and "was sampled for 1" in capsys.readouterr().out
     run(4, "--scored", scored, "--out", out, "--method", "rft")

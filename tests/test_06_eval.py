@@ -8,7 +8,7 @@ ex = stage(6)
 
 
 def candidate(public=False, hidden=False, score=0.0, code="c"):
-    return dict(completion=code, code=code, public_passed=public, hidden_passed=hidden, feedback="" if public else f"{code} is wrong", score=score, tokens=3)
+    return dict(completion=code, code=code, public_passed=public, hidden_passed=hidden, feedback="" if public else f"{code} is wrong", score=score, scores=[score], tokens=3)
 
 
 def test_rules_by_hand():
@@ -28,7 +28,7 @@ def environment(codes, hidden_of=lambda task, code: code == "good"):
         asked.append(dict(wanted))
         return {key: (json.loads(key[2]), codes[key[0]][turn - 1][key[3]], 3) for key, turn in wanted.items()}
     def judge(pairs): return {(t, c): (c[0] in "gp", hidden_of(t, c), "" if c[0] in "gp" else f"{c} is wrong") for t, c in pairs}
-    def score(pairs): return {pair: float(len(pair[1])) for pair in pairs}
+    def score(pairs): return {pair: (float(len(pair[1])), -1.0) for pair in pairs}      # two verifiers: the first one picks
     return sample, judge, score, asked
 
 
@@ -47,13 +47,12 @@ def test_search_by_hand():
     assert second["messages"] == [dict(role="user", content="Write f for a."), dict(role="assistant", content="worse"), dict(role="user", content="worse is wrong")]
     assert {r["rule"]: r["programs_run"] for r in rows} == {"LV": 1, "PT": 2}
     assert len(asked[0]) == 6                                                        # turn 1: three problems, two candidates, once for both rules
-    right = ex.correct_by_turn(rows, 3)
-    assert right["LV", 2, 0.7, "real"] == {"a": [False] * 3, "b": [True] * 3, "c": [False, False, True]}      # a public pass alone is not right
+    assert rows[0]["candidates"][1]["score"] == 5.0 and rows[0]["candidates"][1]["scores"] == (5.0, -1.0)
 
 
 def test_hidden_results_steer_nothing():
     """Flip every hidden result: states, picks and stops stay the same for all rules but the oracle."""
-    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ("fresh", "swapped")]
+    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ex.VARIANTS[1:]]
     runs = []
     for hidden in (lambda t, c: c == "good", lambda t, c: c != "good", lambda t, c: True, lambda t, c: False):
         sample, judge, score, asked = environment(CODES, hidden)
@@ -64,62 +63,111 @@ def test_hidden_results_steer_nothing():
 
 def test_controls():
     codes = {t: [["bad" + t], ["bad2" + t], ["bad3" + t]] for t in "abc"}
-    arms = [("Random", 1, 0.7, v) for v in ("real", "fresh", "swapped")]
+    arms = [("Random", 1, 0.7, v) for v in ex.VARIANTS]
     sample, judge, score, _ = environment(codes)
     rows = {(r["variant"], r["task_id"], r["turn"]): r["messages"] for r in ex.search(PROBLEMS, arms, 3, sample, judge, score, 0)}
     assert [len(rows["fresh", "a", t]) for t in (1, 2, 3)] == [1, 1, 1]
     real, swapped = rows["real", "a", 2], rows["swapped", "a", 2]
     assert real[:2] == swapped[:2] and real[2]["content"] == "bada is wrong" and swapped[2]["content"] == "badb is wrong"
     assert rows["swapped", "c", 2][2]["content"] == "bada is wrong" and len(rows["swapped", "a", 3]) == 5
+    for variant, told in (("failed", "The program failed."), ("removed", "")):
+        assert [m["content"] for m in rows[variant, "a", 3]] == ["Write f for a.", "bada", told, "bad2a", told]
+
+
+# Three problems of one run, by hand: the acts (public pass, right) of one arm, and the candidates of turn 1.
+ARM, A, B, C = ("Random", 1, 0.7, "real"), ("r", "g", "a"), ("r", "g", "b"), ("r", "h", "c")
+
+
+def book(**more):
+    acts = {A: [(False, False), (True, True)], B: [(True, False)], C: [(False, False), (False, False), (True, True)]}
+    five = [candidate(score=2.0, code="v"), candidate(True, score=3.0, code="w"), candidate(True, True, score=1.0, code="x"),
+            candidate(True, True, score=4.0, code="y"), candidate(True, True, score=4.0, code="y")]
+    for c in five: c["scores"] = [c["score"], -c["score"]]
+    first = {A: five, B: five[:2] + five[:2] + five[:1], C: five[2:] + five[2:4]}
+    return dict(acts={("p", ARM): acts}, first={"p": first}, keys=[A, B, C], drawn=ex.resample([A, B, C]), turns=3)
 
 
 def test_carried_forward():
-    row = lambda turn, good: dict(rule="PT", n=1, temperature=0.0, variant="real", task_id="a", turn=turn, picked=0, candidates=[candidate(True, good)])
-    assert ex.correct_by_turn([row(2, True), row(1, False)], 4)["PT", 1, 0.0, "real"]["a"] == [False, True, True, True]
+    assert [ex.after(book(), "p", ARM, t) for t in (1, 2, 3)] == [{A: 0, B: 0, C: 0}, {A: 1, B: 0, C: 0}, {A: 1, B: 0, C: 1}]     # a public pass alone is not right
+
+
+def test_recovery():
+    """After turn 1, a and c are open: a is right at turn 2. Fresh samples: 3 of a's five are right, all of c's."""
+    assert ex.recovery(book(), "p", ARM, 1) == ({A: 1.0, C: 0.0}, {A: 0.6, C: 1.0})
+    assert ex.recovery(book(), "p", ARM, 2) == ({C: 1.0}, {C: 1.0})
+
+
+def test_best_of_n():
+    value = lambda rule, n, which=0: ex.best_of(book(), "p", rule, n, which)[A]
+    assert [value("PT", n) for n in (1, 2, 3)] == [0, 0, 0]                          # w, the first that passes, is wrong
+    assert [value("LV", n) for n in (1, 2, 3, 4)] == [0, 0, 0, 1]                    # v, w, w, y
+    assert [value("PT+LV", n) for n in (1, 2, 3, 4)] == [0, 0, 0, 1]
+    assert [value("PT+LV", n, 1) for n in (1, 2, 3, 4)] == [0, 0, 1, 1]              # the second verifier likes x best of those that pass
+    assert value("Random", 4) == 0.6
+
+
+def test_pass_at_k_equals_enumeration():
+    for right, total, k in [(3, 5, 1), (3, 5, 2), (1, 16, 5), (0, 4, 2), (4, 4, 3), (2, 6, 6)]:
+        draws = list(itertools.combinations([1] * right + [0] * (total - right), k))
+        assert ex.pass_at(k, right, total) == pytest.approx(sum(map(max, draws)) / len(draws))
+    assert ex.best_of(book(), "p", "oracle", 2)[A] == pytest.approx(0.9)             # 1 − (2 · 1) / (5 · 4)
+
+
+def test_pairwise_counts_each_program_once():
+    """a: x and y (1, 4) against v and w (2, 3): 2 of 4 pairs. b and c have one kind alone, and do not count."""
+    assert ex.pairwise(book(), "p") == {A: 0.5} and ex.pairwise(book(), "p", 1) == {A: 0.5}
+
+
+def bounds(values, runs=None, groups=None, resamples=1000):
+    n = len(values)
+    keys = [((runs or ["r"] * n)[k], (groups or ["g"] * n)[k], k) for k in range(n)]
+    return ex.interval(ex.resample(keys, resamples), values)
 
 
 def test_interval_of_what_cannot_vary():
-    assert ex.interval([("r", g, 1.0) for g in "abc"]) == (1.0, 1.0, 1.0)
-    assert ex.interval([("r", "a", 0.25)]) == (0.25, 0.25, 0.25)
-
-
-def spread(values):
-    """All equally likely bootstrap means of one group by enumeration."""
-    return sorted(sum(draw) / len(values) for draw in itertools.product(values, repeat=len(values)))
+    assert bounds([1.0] * 3, groups="abc") == (1.0, 1.0, 1.0)
+    assert bounds([0.25]) == (0.25, 0.25, 0.25)
 
 
 def test_interval_equals_enumeration():
     for values in ([0, 0, 1, 1], [0, 0, 0, 0, 1], [1, 2, 4]):
-        means = spread(values)
+        means = sorted(sum(draw) / len(values) for draw in itertools.product(values, repeat=len(values)))     # all equally likely
         low, high = means[int(0.025 * len(means))], means[-1 - int(0.025 * len(means))]
-        mean, l, h = ex.interval([("r", "one group", v) for v in values], 20000)
+        mean, l, h = bounds(values, resamples=20000)
         assert mean == sum(values) / len(values) and l == pytest.approx(low, abs=0.02) and h == pytest.approx(high, abs=0.02)
 
 
 def test_groups_and_runs_are_resampled_as_a_whole():
     # Two groups of 50 equal problems: the mean is 0, ½ or 1 with probability ¼, ½, ¼, so the interval is [0, 1]; problems alone would give ±.1.
-    clustered = [("r", g, float(g == "a")) for g in "ab" for _ in range(50)]
-    assert ex.interval(clustered)[1:] == (0.0, 1.0)
-    assert ex.interval([("r", k, float(k % 2)) for k in range(100)])[1] > 0.35
+    assert bounds([1.0] * 50 + [0.0] * 50, groups=["a"] * 50 + ["b"] * 50)[1:] == (0.0, 1.0)
+    assert bounds([1.0, 0.0] * 50, groups=list(range(100)))[1] > 0.35
     # The same for two runs in which every problem agrees.
-    assert ex.interval([(run, k, float(run == "x")) for run in "xy" for k in range(50)])[1:] == (0.0, 1.0)
+    assert bounds([1.0] * 50 + [0.0] * 50, runs=["x"] * 50 + ["y"] * 50, groups=list(range(50)) * 2)[1:] == (0.0, 1.0)
+
+
+def test_interval_over_the_problems_that_count():
+    """Of four problems two count: their mean, and resamples divide by how often these two were drawn."""
+    drawn = [[1, 1, 1, 1], [2, 0, 2, 0], [0, 2, 1, 1]]
+    import numpy as np
+    mean, low, high = ex.interval(np.array(drawn), [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])     # the resamples: ½, 1, 0
+    assert mean == 0.5 and low == pytest.approx(0.025) and high == pytest.approx(0.975)
 
 
 def test_difference_is_paired():
     rng = random.Random(0)
     keys = [("r", g, f"{g}{k}") for g in range(40) for k in range(5)]
-    base = {key: float(rng.random() < 0.5) for key in keys}
-    assert ex.difference({k: v for k, v in base.items()}, base) == "+0.0 [+0.0, +0.0] inside the noise"
-    assert ex.difference({k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0] above zero"
-    assert ex.difference({k: v - 0.01 for k, v in base.items()}, base).endswith("below zero")
+    mine, base = dict(keys=keys, drawn=ex.resample(keys)), {key: float(rng.random() < 0.5) for key in keys}
+    assert ex.difference(mine, dict(base), base) == "+0.0 [+0.0, +0.0] inside the noise"
+    assert ex.difference(mine, {k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0] above zero"
+    assert ex.difference(mine, {k: v - 0.01 for k, v in base.items()}, base).endswith("below zero")
 
 
 def folder(tmp_path, name="run", change=False):
     """A run of two policies and two problems, written by hand."""
     for policy, second in (("base", "bad2"), ("mucode-1", "good")):
         sample, judge, score, _ = environment({"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]})
-        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ("real", "fresh", "swapped")), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
-        rows = [dict(r, policy=policy) for r in ex.search([problem("a"), problem("b")], arms, 2, sample, judge, score, 0)]
+        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ex.VARIANTS), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
+        rows = [dict(r, policy=policy, verifiers=[f"{policy}/verifier", "base/verifier"]) for r in ex.search([problem("a"), problem("b")], arms, 2, sample, judge, score, 0)]
         (tmp_path / name / policy).mkdir(parents=True)
         write(tmp_path / name / policy / "eval.jsonl", rows)
         write(tmp_path / name / policy / "scored.jsonl", [step("a", policy=policy, score=0.0), step("b", policy=policy, public=True, hidden=True, code="g", score=1.0)])
@@ -134,7 +182,7 @@ def test_report(tmp_path, capsys):
     assert "| base | greedy | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |" in text
     assert "| mucode-1 | greedy | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
     assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0] inside the noise | +50.0 [+0.0, +100.0] inside the noise |" in text
-    assert "1 of 2" in text and "bad is wrong" in text
+    assert "| mucode-1 | labels" not in text and "bad is wrong" in text
     run(6, "report", "--run", path, folder(tmp_path, "second"), "--out", tmp_path / "both.md")
     assert "2 runs" in (tmp_path / "both.md").read_text()
 
