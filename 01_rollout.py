@@ -271,7 +271,8 @@ def main():
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
+        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed", "temperature")):
+            stop(f"--{flag.replace('_', '-')} is {value}: too small")
 
     states = read_states(args)
     if not states:

@@ -14,10 +14,12 @@ the judge. There is nothing to forge: a forged reply is just an answer, right or
 
     judge (this process: tests, verdicts) ── zygote (a fresh Python, locked up) ── fork: one program
 
-The cage keeps it off everything else: files (Landlock), processes and the network (seccomp), memory and
-disk (rlimits). It is the last third of this file; nothing before it depends on it.
+(A zygote is a process kept ready to be forked: 3 ms a program, where a new Python takes 12.) The cage
+keeps the program off everything else: files (Landlock), processes and the network (seccomp), memory and
+disk (rlimits). The file is in this order: rows, tests and feedback, the verdict (`judge`, `execute`); then,
+to be skipped at first, how values cross to the program, both ends of the socket, the cage; last `main`.
 
-READS   problems.jsonl   task_id, entry_point, setup, public_tests, hidden_tests
+READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
         *.samples.jsonl  completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
         {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
@@ -594,7 +596,7 @@ def seccomp_filter(machine):
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
-def landlock(syscall):
+def landlock(syscall):                                          # 444 to 446: landlock_create_ruleset, _add_rule, _restrict_self
     """From here on this process and its children can open Python's own library, read only. → did the kernel agree?"""
     version = syscall(444, None, 0, 1)
     if version < 1: return False
@@ -663,7 +665,8 @@ def main():
     ap.add_argument("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
+        if type(value) in (int, float) and value <= 0:
+            stop(f"--{flag.replace('_', '-')} is {value}: too small")
 
     problems = read_problems(args.problems)
     fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str)

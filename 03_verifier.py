@@ -2,13 +2,13 @@
 
 What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never
 the history: a program is right or wrong whatever was tried before. It is the language model itself with
-a new scalar head on its last token, trained on the outcomes r = R(x, y) of the programs in D, as far as
-their problem has right and wrong ones.
+a new scalar head on its last token, trained on the outcomes r = R(x, y) of the programs in D. A problem
+counts (in both losses) if it has right and wrong ones.
 
     BT    − E log σ(R_φ(x, y⁺) − R_φ(x, y⁻))   right/wrong pairs of the same problem   (the default)
     BCE   − E [r log σ(R_φ) + (1 − r) log(1 − σ(R_φ))]   single programs   (Eq. 2, with the σ it lacks)
 
-BT is averaged over the pairs of a problem, then over problems, plus 10⁻³ · mean R_φ², which pins the
+BT (after Bradley and Terry) is averaged over the pairs of a problem, then over problems, plus 10⁻³ · mean R_φ², which pins the
 level that differences leave free. All pairs of a problem share one forward pass: each program is
 encoded once. The verifier earns its place twice: it breaks the expert's ties (stage 04), and at test
 time it picks among programs that the public tests cannot tell apart (stage 06).
@@ -16,22 +16,22 @@ time it picks among programs that the public tests cannot tell apart (stage 06).
 train   READS problems.jsonl (prompt, group), *.steps.jsonl
         WRITES DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, a row an epoch: {"epoch": 1,
         "loss": 0.62, "pairwise": 0.58, "top1": 0.25, "problems": 71, "kept": false}: what it is worth on so many held-out problems
-score   READS *.steps.jsonl of all iterations
+score   READS problems.jsonl (prompt), *.steps.jsonl of all iterations
         WRITES scored.jsonl: the same steps, each with "score": the raw logit R_φ
 RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*.steps.jsonl \\
-            --base base/policy --out base/verifier
+            --base base/policy --out base/verifier --lr 1e-3 --batch-size 8 --epochs 3      (the café's; the defaults are the paper's)
         python 03_verifier.py score --problems problems.jsonl --steps base/turn*.steps.jsonl \\
             --verifier base/verifier --out base/scored.jsonl
 COSTS   the embedded world: 20 to 30 s to train, 8 to 12 s to score on two CPU cores
 
 Differs from the paper's code: there 32 pairs a problem are drawn with replacement and unseeded, and the
 evaluation split is the training split. Here a tenth of the groups is held out, the same in every
-iteration, and the epoch that ranks their programs best is kept.
+iteration, and the epoch that ranks their programs best is kept (the last one, where nothing could be held out).
 """
 import argparse, hashlib, importlib, json, os, random, sys
 
 rollout = importlib.import_module("01_rollout")
-policy = importlib.import_module("05_train_policy")       # its learning rate and its checkpoints, nothing else
+policy = importlib.import_module("05_train_policy")       # later in the tour: how a learning rate decays, a checkpoint is written
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -137,8 +137,11 @@ def load_verifier(path, new_head=False, seed=0):
     from transformers import AutoModelForSequenceClassification
     tokenizer = rollout.load_tokenizer(path)
     torch.manual_seed(seed)
-    try: model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
+    try:
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32,
+                                                                           output_loading_info=True)
     except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({rollout.why(path, e)})")
+    if loaded["missing_keys"] and not new_head: stop(f"{path}: no verifier, for it has no scalar head; stage 03 train makes one")
     if new_head:
         config = model.config.get_text_config()
         # With the library's std of 0.02 the first epoch only finds the scale of the scores.
@@ -253,6 +256,7 @@ def read_steps(problems_path, paths, fields):
 
 
 def main_train(args):
+    policy.check_target(args.out)
     problems, steps = read_steps(args.problems, args.steps, dict(
         task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
     programs = distinct_programs(steps)
@@ -301,8 +305,8 @@ def main_score(args):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = ap.add_subparsers(required=True)
-    for name, run in (("train", main_train), ("score", main_score)):
-        p = sub.add_parser(name)
+    for name, run, what in (("train", main_train, "fit R_φ to the steps"), ("score", main_score, "R_φ of every step")):
+        p = sub.add_parser(name, help=what)
         p.set_defaults(run=run)
         p.add_argument("--problems", required=True, help="problems.jsonl")
         p.add_argument("--steps", required=True, nargs="+", help="steps.jsonl of all iterations so far")
@@ -318,7 +322,8 @@ def main():
         p.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
+        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):
+            stop(f"--{flag.replace('_', '-')} is {value}: too small")
     args.run(args)
 
 

@@ -90,7 +90,7 @@ def judge_programs(steps):
 def best_step(steps, beta_oracle, beta_learned):
     """Eq. 4 over one problem's steps → the step that carries y*(x).
 
-    The same program may stand in many rows, in other words: the label is the earliest row's completion
+    Several rows may hold the same program, each in another completion: the label is the earliest row's
     (turn, then policy, then trajectory), so that its form stays the model's own.
     """
     verdict = judge_programs(steps)
@@ -204,9 +204,11 @@ def main():
     print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program for "
           f"{len(problems) - len(covered)} of {len(problems)} problems, a wrong label although one was sampled for {overruled} → {args.out}")
     e = next((e for e in examples if len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"]), examples[0])
-    chat = [m["content"] for m in e["prompt"][-2:]] + [said(e)]
-    print(f"  for example {e['task_id']}, the end of a state and its {'right' if (e['task_id'], said(e)) in good else 'wrong'} label:\n    "
-          + "\n    → ".join(text.replace("\n", "\n    ") for text in chat))
+    told = dict(x=e["prompt"][0]["content"])
+    if len(e["prompt"]) > 1: told.update(y=e["prompt"][-2]["content"], o=e["prompt"][-1]["content"])
+    told["y*, right" if (e["task_id"], said(e)) in good else "y*, wrong"] = said(e)
+    print(f"  for example {e['task_id']}, the problem, the end of a state and its label:")
+    for symbol, text in told.items(): print(f"    {symbol}: " + text.replace("\n", "\n       "))
 
 
 if __name__ == "__main__":

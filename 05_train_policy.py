@@ -14,7 +14,8 @@ READS   examples.jsonl     prompt (a chat), completion (one assistant message)
 WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokenizer, generation_config
         DIR/metrics.jsonl  one row, for example {"examples": 12620, "steps": 600, "tokens": 243728,
                            "loss_first": 0.12, "loss_last": 0.07}
-RUN     python 05_train_policy.py --base base/policy --examples examples.jsonl --out mucode-1/policy --steps 400
+RUN     python 05_train_policy.py --base base/policy --examples examples.jsonl --out mucode-1/policy \\
+            --lr 1e-3 --steps 600      (the café's; the defaults are the paper's, for pretrained models)
 COSTS   the embedded world: 50 to 100 s for 600 steps on two CPU cores
 
 Differs from the paper: --steps gives methods with unequal numbers of examples equal numbers of optimiser
@@ -161,6 +162,12 @@ def train(model, examples, batches, peak, most_tokens):
     return losses
 
 
+def check_target(path):
+    """A checkpoint may replace a checkpoint, and nothing else."""
+    if os.path.exists(path) and not os.path.exists(os.path.join(path, "config.json")) and (os.path.isfile(path) or os.listdir(path)):
+        stop(f"{path}: --out is there and is no checkpoint, so it is not replaced; name another folder")
+
+
 def save_checkpoint(model, tokenizer, metrics, path):
     """Write PATH.part, then rename: a checkpoint under its own name is whole."""
     for old in (path + ".part", path): shutil.rmtree(old, ignore_errors=True)
@@ -195,8 +202,10 @@ def main():
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
+        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):
+            stop(f"--{flag.replace('_', '-')} is {value}: too small")
 
+    check_target(args.out)
     rows = read_examples(args.examples)
     import torch
     torch.manual_seed(args.seed)

@@ -8,20 +8,22 @@ the picked program and its feedback, and nothing else, go into s_{t+1}. The rule
     LV       argmax of the verifier R_φ          PT+LV   argmax of R_φ among those that pass, else among all
     oracle   a right one if there is one: the bound of all rules (it reads hidden results, no other does)
 
-One more row is greedy: N = 1 at temperature 0. Two controls, N = 1 at 0.7, ask whether feedback is read:
+One more row is greedy: N = 1 at temperature 0. Four controls, N = 1 at 0.7, ask whether feedback is read:
 
     fresh    every turn starts from s_1 again: what blind retries would reach
-    swapped  every feedback is that of another open problem: what its words are worth
+    swapped  every feedback is that of another open problem        failed   … is "The program failed."
+    removed  … is empty
 
-Equal states are sampled once for all rules, with noise that belongs to (problem, candidate, turn): rules
-are compared on the same candidates, and N = 5 begins with the candidates of N = 1.
+An arm is one way to search: (rule, N, temperature, variant of the feedback). Equal states are sampled once
+for all arms, with noise that belongs to (problem, candidate, turn): rules are compared on the same
+candidates, and N = 16 begins with the candidates of N = 5.
 
-search  READS problems.jsonl, π, R_φ
-        WRITES eval.jsonl, a row a problem, rule and turn, for example {"rule": "PT+LV", "n": 5, "temperature": 0.7,
+search  READS problems.jsonl, π, R_φ (of several verifiers the first picks, the others only score)
+        WRITES eval.jsonl, a row a problem, arm and turn, for example {"rule": "PT+LV", "n": 5, "temperature": 0.7,
         "variant": "real", "seed": 0, "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
         "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
-        WRITES report.md
+        WRITES report.md: the paper's tables, what the paper does not measure, three problems told turn by turn
 RUN     python 06_eval.py search --problems test.jsonl --policy mucode-2/policy \\
             --verifier mucode-2/verifier --out mucode-2/eval.jsonl
         python 06_eval.py report --run runs/toy --out runs/toy/report.md
@@ -172,7 +174,8 @@ def main_search(args):
         return drawn
 
     def judge(pairs):
-        seen.update(execute.execute(problems, [p for p in pairs if p not in seen], args.timeout, args.workers))
+        seen.update(execute.execute(problems, [p for p in pairs if p not in seen], args.timeout, args.workers,
+                                    strict=args.require_sandbox))
         return seen
 
     def score(pairs):
@@ -430,6 +433,9 @@ def report(runs):
            f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
            "Accuracy in %: right = public and hidden tests pass, carried forward. In brackets the 95 % interval, from "
            f"resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the same problems.\n",
+           "greedy: one candidate a turn at temperature 0; the rest is sampled at 0.7. Of N candidates, Random takes any, LV the favourite of the "
+           "verifier R_φ, PT the first that passes the public tests, PT+LV R_φ's favourite among those, the oracle a right one. Programs run are "
+           "those that the rule itself needs: one a turn for Random and LV, N for the others.\n",
            "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([greedy, one, best[0]], ["base", *finals]), PAPER_METHODS,
            contrasts(book, ["difference", "rule"], [((f"{a} − {b}", label(arm)), (a, arm), (b, arm))
                                                     for a, b in methods for arm in (greedy, one, best[0])]),
@@ -449,6 +455,7 @@ def report(runs):
 
 def main_report(args):
     text = report(args.run)
+    os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
     with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
     os.replace(args.out + ".part", args.out)
     print(f"06 report: {', '.join(args.run)} → {args.out}")
@@ -457,7 +464,7 @@ def main_report(args):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = ap.add_subparsers(required=True)
-    p = sub.add_parser("search")
+    p = sub.add_parser("search", help="multi-turn best-of-N → rows")
     p.set_defaults(main=main_search)
     p.add_argument("--problems", required=True, help="problems.jsonl")
     p.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
@@ -472,14 +479,17 @@ def main():
     p.add_argument("--timeout", type=float, default=5.0,
                    help="seconds for a program's public tests, and again for its hidden ones")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time")
+    p.add_argument("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
     p.add_argument("--seed", type=int, default=0)
-    p = sub.add_parser("report")
+    p = sub.add_parser("report", help="rows → report.md")
     p.set_defaults(main=main_report)
     p.add_argument("--run", required=True, nargs="+", help="folder of a run; several are pooled, one a seed")
     p.add_argument("--out", required=True, help="report.md to write")
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) is int and value < 1 and flag != "seed": stop(f"--{flag.replace('_', '-')} must be at least 1, not {value}")
+        for number in value if isinstance(value, list) else [value]:
+            if type(number) in (int, float) and (number < 0 or number == 0 and flag not in ("seed", "temperature")):
+                stop(f"--{flag.replace('_', '-')} is {number}: too small")
     args.main(args)
 
 

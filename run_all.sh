@@ -26,7 +26,10 @@ if [ -n "${SEEDS:-}" ]; then                # a run for each seed, in a folder o
   for seed in $SEEDS; do SEEDS="" SEED=$seed METHODS=$METHODS PRESET=$PRESET RUN=$RUN/seed$seed bash "$HERE/run_all.sh"; done
   cd "$RUN" && exec python "$HERE/06_eval.py" report --run $(printf "seed%s " $SEEDS) --out report.md
 fi
-for setting in $preset; do name=${setting%=*}; [ -n "${!name:-}" ] || declare "$setting"; done
+for setting in $preset; do
+  name=${setting%=*}; [ -n "${!name:-}" ] || declare "$setting"
+  case $name=${!name} in LOSS=* | START=* | SPLIT=*) ;; *=*[!0-9]*) echo "run_all.sh: $name=${!name} is not a number" >&2; exit 2 ;; esac
+done
 either() { [ "$2" = "$3" ] || [ "$2" = "$4" ] || { echo "run_all.sh: $1=$2 is neither $3 nor $4" >&2; exit 2; }; }
 either LOSS "$LOSS" bt bce; either START "$START" base previous; either SPLIT "$SPLIT" dev test
 for method in $METHODS; do

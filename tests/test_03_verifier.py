@@ -122,4 +122,5 @@ def test_bad_input(tmp_path, tiny, refused):
     refused(lambda: call([{**right, "code": None}]), "row 1", "'code'")
     refused(lambda: call([right, wrong], write(tmp_path / "p3", [problem("a", prompt="x" * 5000)])), "p3", "'a'", "'prompt'")
     refused(lambda: run(3, "score", "--problems", p, "--steps", write(tmp_path / "s", [right]), "--verifier", tmp_path / "none", "--out", tmp_path / "o"), "none")
+    refused(lambda: run(3, "score", "--problems", p, "--steps", write(tmp_path / "s", [right]), "--verifier", tiny, "--out", tmp_path / "o"), tiny, "no scalar head")
     assert not (tmp_path / "v").exists() and not (tmp_path / "o").exists()

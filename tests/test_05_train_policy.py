@@ -98,3 +98,6 @@ def test_bad_input(tmp_path, tiny, refused):
     refused(lambda: call(rows([("x", "y")]), base=tmp_path / "none"), tmp_path / "none")
     refused(lambda: call([dict(prompt=[dict(content="no role")], completion=[dict(role="assistant", content="x")])]), "row 1", "prompt")
     assert not (tmp_path / "o").exists()
+    write(tmp_path / "steps.jsonl", [{}])
+    refused(lambda: run(5, "--base", tiny, "--examples", write(tmp_path / "e", rows([("x", "y")])), "--out", tmp_path), tmp_path, "no checkpoint")
+    assert (tmp_path / "steps.jsonl").exists()                                       # a folder of other files is not replaced

@@ -95,8 +95,17 @@ def test_an_unknown_preset_is_refused(tmp_path):
     assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number, flag, more", [(1, "--trajectories", ["--policy", "x"]), (2, "--workers", ["--samples", "x"]),
-                                                (3, "--epochs", ["--steps", "x", "--base", "x"]), (6, "--turns", ["--policy", "x"])])
-def test_numbers_below_one(refused, number, flag, more):
+@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(LOSS="mse"), "LOSS=mse"), (dict(METHODS="mucode ppo"), "'ppo'")])
+def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, words):
+    done = shell(tmp_path, PRESET="smoke", **settings)
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number, flag, value, more", [
+    (1, "--trajectories", 0, ["--policy", "x"]), (1, "--temperature", -1, ["--policy", "x"]), (2, "--workers", 0, ["--samples", "x"]),
+    (2, "--timeout", 0, ["--samples", "x"]), (3, "--epochs", 0, ["--steps", "x", "--base", "x"]), (5, "--lr", 0, ["--examples", "x", "--base", "x"]),
+    (6, "--turns", 0, ["--policy", "x"]), (6, "--n", 0, ["--policy", "x"])])
+def test_numbers_that_are_too_small(refused, number, flag, value, more):
     mode = {3: ["train"], 6: ["search"]}.get(number, [])
-    refused(lambda: run(number, *mode, "--problems", "x", "--out", "x", *more, flag, 0), flag, "at least 1")
+    files = [] if number == 5 else ["--problems", "x"]
+    refused(lambda: run(number, *mode, *files, "--out", "x", *more, flag, value), flag, "too small")
