@@ -8,7 +8,7 @@ the picked program and its feedback, and nothing else, go into s_{t+1}. The rule
     LV       argmax of the verifier R_φ          PT+LV   argmax of R_φ among those that pass, else among all
     oracle   a right one if there is one: the bound of all rules (it reads hidden results, no other does)
 
-One more row is greedy: N = 1 at temperature 0. Four controls, N = 1 at 0.7, ask whether feedback is read:
+One more row is greedy: N = 1 at temperature 0. Controls, N = 1 at 0.7, ask whether feedback is read:
 
     fresh    every turn starts from s_1 again: what blind retries would reach
     swapped  every feedback is that of another open problem        failed   … is "The program failed."
@@ -41,7 +41,7 @@ verifier = importlib.import_module("03_verifier")
 expert = importlib.import_module("04_relabel")
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
-VARIANTS = ("real", "fresh", "swapped", "failed", "removed")
+CONTROLS = ("fresh", "swapped", "failed", "removed")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +152,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
 
 def main_search(args):
     problems = execute.read_problems(args.problems)
-    arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, variant) for variant in VARIANTS]
+    arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, variant) for variant in ("real", *args.controls)]
     arms += [(rule, n, args.temperature, "real") for n in args.n if n > 1 for rule in RULES if args.verifier or "LV" not in rule]
     policy, tokenizer = rollout.load_policy(args.policy)
     room, scored, seen = rollout.context_length(policy) - args.max_new_tokens, {}, {}
@@ -283,8 +283,8 @@ def read_runs(runs):
                 spent[1] += r["programs_run"]
                 if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
                 if run == runs[0] and r["temperature"] == 0: book["greedy"].setdefault(name, {}).setdefault(r["task_id"], []).append(r)
-    book["arms"] = [arm for name, arm in book["acts"] if name == "base"]
-    book["keys"] = list(book["acts"]["base", book["arms"][0]])
+    book["arms"] = {name: [arm for who, arm in book["acts"] if who == name] for name in book["names"]}
+    book["keys"] = list(book["acts"]["base", book["arms"]["base"][0]])
     book["turns"] = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
     return book | dict(drawn=resample(book["keys"]))
 
@@ -319,11 +319,14 @@ def pairwise(book, name, which=0):
 
 
 def recovery(book, name, arm, turn):
-    """Of the episodes still open after `turn` → {key: right at the next}, {key: accuracy of fresh turn-1 samples}."""
+    """Of the N = 1 episodes still open after `turn` → {key: right at the next}, {key: accuracy of fresh turn-1 samples}.
+
+    Fresh ones are the candidates of turn 1 but the first: that one began the episode, so it is known to have failed.
+    """
     going = {key: acts for key, acts in book["acts"][name, arm].items() if len(acts) > turn}
-    fresh = {key: book["first"][name][key] for key in going}
+    fresh = {key: book["first"][name][key][1:] for key in going}
     return ({key: float(acts[turn][1]) for key, acts in going.items()},
-            {key: sum(map(expert.right, mine)) / len(mine) for key, mine in fresh.items()})
+            {key: sum(map(expert.right, mine)) / len(mine) for key, mine in fresh.items() if mine})
 
 
 def estimate(book, result):
@@ -338,8 +341,9 @@ def percent(book, result):
 
 def difference(book, first, second):
     """Paired by problem → points, interval, and a plain word."""
-    if not first: return "–"
-    mean, low, high = estimate(book, {k: first[k] - second[k] for k in first})
+    both = {k: first[k] - second[k] for k in first if k in second}
+    if not both: return "–"
+    mean, low, high = estimate(book, both)
     word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
 
@@ -420,14 +424,14 @@ def report(runs):
     book = read_runs(runs)
     title = lambda run: os.path.basename(os.path.abspath(run))
     finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
-    real, turns, ours = [arm for arm in book["arms"] if arm[3] == "real"], range(1, book["turns"] + 1), (finals or ["base"])[0]
-    greedy, one = real[:2]                                                      # N = 1, at temperature 0 and at 0.7
-    best = [arm for arm in real if arm[0] == "PT+LV"] or [one]
+    turns, ours = range(1, book["turns"] + 1), (finals or ["base"])[0]
+    real = {name: [arm for arm in arms if arm[3] == "real"] for name, arms in book["arms"].items()}
+    greedy, one = real["base"][:2]                                              # N = 1, at temperature 0 and at 0.7
+    shown = [greedy, one] + [arm for arm in real["base"] if arm[0] == "PT+LV"][:1]
     against = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
     methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
-    by_turn = lambda arms, names: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
-        [name, label(arm), *(percent(book, after(book, name, arm, t)) for t in turns), *book["spent"][name, arm]]
-        for name in names for arm in arms])
+    by_turn = lambda arms: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
+        [name, label(arm), *(percent(book, after(book, name, arm, t)) for t in turns), *book["spent"][name, arm]] for name, arm in arms])
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
            f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
@@ -436,20 +440,20 @@ def report(runs):
            "greedy: one candidate a turn at temperature 0; the rest is sampled at 0.7. Of N candidates, Random takes any, LV the favourite of the "
            "verifier R_φ, PT the first that passes the public tests, PT+LV R_φ's favourite among those, the oracle a right one. Programs run are "
            "those that the rule itself needs: one a turn for Random and LV, N for the others.\n",
-           "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([greedy, one, best[0]], ["base", *finals]), PAPER_METHODS,
-           contrasts(book, ["difference", "rule"], [((f"{a} − {b}", label(arm)), (a, arm), (b, arm))
-                                                    for a, b in methods for arm in (greedy, one, best[0])]),
-           f"## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
+           "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([(name, arm) for name in ["base", *finals] for arm in shown]),
+           PAPER_METHODS, contrasts(book, ["difference", "rule"], [
+               ((f"{a} − {b}", label(arm)), (a, arm), (b, arm)) for a, b in methods for arm in shown]),
+           "## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
                ((name, f"{a[0]} − {b[0]}, N = {a[1]}"), (name, a), (name, b)) for name in ["base", *finals]
-               for a, b in zip(real[3:], real[2:]) if a[1] == b[1]]),
+               for a, b in zip(real[name][3:], real[name][2:]) if a[1] == b[1]]),
            f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n", candidates_section(book, ours),
            "## Is feedback read? N = 1, real feedback against\n", contrasts(book, ["policy", "control"], [
                ((name, against[arm[3]]), (name, one), (name, arm))
-               for name in ["base", *finals] for arm in book["arms"] if arm[3] in against], 2),
+               for name in ["base", *finals] for arm in book["arms"][name] if arm[3] in against], 2),
            "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
            "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
     for run in runs: out += [f"## Training: {title(run)}\n", training_section(run, book["names"])]
-    out += ["## Problems told turn by turn, greedy\n", tell(book, ours), "## Everything, by turn\n", by_turn(real, book["names"])]
+    out += ["## Problems told turn by turn, greedy\n", tell(book, ours), "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
     return "\n".join(out)
 
 
@@ -475,6 +479,7 @@ def main():
     p.add_argument("--turns", type=int, default=3, help="T")
     p.add_argument("--n", type=int, nargs="+", default=[5], help="N, candidates a turn; one or several")
     p.add_argument("--temperature", type=float, default=0.7, help="of all arms but the greedy one")
+    p.add_argument("--controls", nargs="*", default=CONTROLS[:2], choices=CONTROLS, help="what N = 1 hears instead of its feedback")
     p.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
     p.add_argument("--batch-size", type=int, default=256, help="rows sampled or scored together")
     p.add_argument("--timeout", type=float, default=5.0,

@@ -16,9 +16,9 @@ cafe="SEED=0 TURNS=3 ITERATIONS=2 TRAIN=800 TEST=600 SCHOOL=6000 TRAJECTORIES=8 
 tiny="SEED=0 TURNS=2 ITERATIONS=1 TRAIN=80 TEST=40 SCHOOL=2000 TRAJECTORIES=4 STEPS=60 EPOCHS=1"
 preset="LOSS=bt START=base SPLIT=test"      # the verifier's loss; what each iteration fine-tunes; the problems to search on
 case $PRESET in
-  toy)   preset="$cafe SEARCH_TURNS=3 MANY=5 $preset" METHODS=${METHODS:-mucode} ;;
-  smoke) preset="$tiny SEARCH_TURNS=2 MANY=5 $preset" METHODS=${METHODS:-mucode} ;;
-  paper) preset="$cafe SEARCH_TURNS=6 MANY=16 $preset" SEEDS=${SEEDS-12 13 14}
+  toy)   preset="$cafe SEARCH_TURNS=3 MANY=5 $preset" CONTROLS="fresh swapped" METHODS=${METHODS:-mucode} ;;
+  smoke) preset="$tiny SEARCH_TURNS=2 MANY=5 $preset" CONTROLS="fresh swapped" METHODS=${METHODS:-mucode} ;;
+  paper) preset="$cafe SEARCH_TURNS=6 MANY=16 $preset" CONTROLS="fresh swapped failed removed" SEEDS=${SEEDS-12 13 14}
          METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv} ;;
   *) echo "run_all.sh: PRESET=$PRESET is none of toy, paper, smoke" >&2; exit 2 ;;
 esac
@@ -71,7 +71,7 @@ verifier() {        # verifier X LOSS STEPS…: R_φ from all steps so far → X
 
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N with X's policy; the first verifier picks
   stage 06_eval.py search --problems "problems/$SPLIT.jsonl" --policy "$1/policy" --verifier "${@:3}" --name "$1" \
-    --turns "$SEARCH_TURNS" --n $2 --max-new-tokens 48 --seed "$SEED" --out "$1/eval.jsonl"
+    --turns "$SEARCH_TURNS" --n $2 --controls $CONTROLS --max-new-tokens 48 --seed "$SEED" --out "$1/eval.jsonl"
 }
 
 # ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────

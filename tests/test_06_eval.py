@@ -52,7 +52,7 @@ def test_search_by_hand():
 
 def test_hidden_results_steer_nothing():
     """Flip every hidden result: states, picks and stops stay the same for all rules but the oracle."""
-    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ex.VARIANTS[1:]]
+    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ex.CONTROLS]
     runs = []
     for hidden in (lambda t, c: c == "good", lambda t, c: c != "good", lambda t, c: True, lambda t, c: False):
         sample, judge, score, asked = environment(CODES, hidden)
@@ -63,7 +63,7 @@ def test_hidden_results_steer_nothing():
 
 def test_controls():
     codes = {t: [["bad" + t], ["bad2" + t], ["bad3" + t]] for t in "abc"}
-    arms = [("Random", 1, 0.7, v) for v in ex.VARIANTS]
+    arms = [("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)]
     sample, judge, score, _ = environment(codes)
     rows = {(r["variant"], r["task_id"], r["turn"]): r["messages"] for r in ex.search(PROBLEMS, arms, 3, sample, judge, score, 0)}
     assert [len(rows["fresh", "a", t]) for t in (1, 2, 3)] == [1, 1, 1]
@@ -92,8 +92,8 @@ def test_carried_forward():
 
 
 def test_recovery():
-    """After turn 1, a and c are open: a is right at turn 2. Fresh samples: 3 of a's five are right, all of c's."""
-    assert ex.recovery(book(), "p", ARM, 1) == ({A: 1.0, C: 0.0}, {A: 0.6, C: 1.0})
+    """After turn 1, a and c are open: a is right at turn 2. Of the samples after the first, 3 of a's four are right, all of c's."""
+    assert ex.recovery(book(), "p", ARM, 1) == ({A: 1.0, C: 0.0}, {A: 0.75, C: 1.0})
     assert ex.recovery(book(), "p", ARM, 2) == ({C: 1.0}, {C: 1.0})
 
 
@@ -166,7 +166,7 @@ def folder(tmp_path, name="run", change=False):
     """A run of two policies and two problems, written by hand."""
     for policy, second in (("base", "bad2"), ("mucode-1", "good")):
         sample, judge, score, _ = environment({"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]})
-        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ex.VARIANTS), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
+        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
         rows = [dict(r, policy=policy, verifiers=[f"{policy}/verifier", "base/verifier"]) for r in ex.search([problem("a"), problem("b")], arms, 2, sample, judge, score, 0)]
         (tmp_path / name / policy).mkdir(parents=True)
         write(tmp_path / name / policy / "eval.jsonl", rows)
