@@ -184,10 +184,12 @@ def run_script(zygote, limits, code, test):
     """A program that reads stdin and prints: None if it prints the expected lines, else the feedback."""
     import tempfile
     lines = lambda text: [line.rstrip() for line in text.rstrip().split("\n")]
+    program = Program(zygote, limits, code)
     with tempfile.TemporaryFile() as stdin:                     # a real file: programs also open(0)
         stdin.write(test["input"].encode("utf-8", "replace"))
         stdin.seek(0)
-        program = Program(zygote, limits, code, stdin.fileno())
+        try: socket.send_fds(program.sock, [b"\n"], [stdin.fileno()])
+        except OSError: pass                                    # it is gone already: the question will tell
     program.most += 8 * len(test["output"])                     # bytes: escaped, a character may take so many
     try:
         printed = program.ask("script", code)
@@ -332,10 +334,10 @@ for _name in "abs add bool contains float ge getitem gt int iter le len lt mul n
 class Program:
     """One program in its process, seen from the judge."""
 
-    def __init__(self, zygote, limits, code, stdin=None):
+    def __init__(self, zygote, limits, code):
         self.zygote, self.limits, self.code = zygote, limits, code
         self.calls, self.remotes, self.gone, self.most = [], {}, None, REPLY_LIMIT
-        self.sock, self.pid = fork_program(zygote, limits, stdin)
+        self.sock, self.pid = fork_program(zygote, limits)
         for what, seconds in ((socket.SO_RCVTIMEO, 0.05), (socket.SO_SNDTIMEO, 3 * limits["timeout"])):
             self.sock.setsockopt(socket.SOL_SOCKET, what, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
         self.start_clock()
@@ -419,28 +421,23 @@ def start_zygote(limits):
     return SimpleNamespace(process=process, control=control, reader=control.makefile("rb"), ahead=None)
 
 
-def order_process(zygote, stdin=None):
+def order_process(zygote):
     """Have a process forked for a program → our end of its socket; its number will come as a line of `reader`."""
     ours, theirs = socket.socketpair()
-    with theirs: socket.send_fds(zygote.control, [b"+"], [theirs.fileno()] + [stdin] * (stdin is not None))
+    with theirs: socket.send_fds(zygote.control, [b"+"], [theirs.fileno()])
     return ours
 
 
-def fork_program(zygote, limits, stdin=None):
-    """A process for one program → (our end of its socket, its number).
+def fork_program(zygote, limits):
+    """A process for one program → (our end of its socket, its number). The next one is forked while this one works.
 
-    The next one is forked while this one works, unless it needs an stdin of its own. A zygote that has been killed
-    (for want of memory, say) is replaced.
+    A zygote that has been killed (for want of memory, say) is replaced.
     """
     while True:
         try:
-            if stdin is not None and zygote.ahead:              # forked for a program without stdin: not needed now
-                zygote.ahead.close()
-                zygote.control.sendall(b"-" + struct.pack("i", json.loads(zygote.reader.readline())))
-                zygote.ahead = None
-            ours = zygote.ahead or order_process(zygote, stdin)
+            ours = zygote.ahead or order_process(zygote)
             pid = json.loads(zygote.reader.readline())
-            zygote.ahead = order_process(zygote) if stdin is None else None
+            zygote.ahead = order_process(zygote)
             return ours, pid
         except (OSError, ValueError):
             zygote.process.wait()
@@ -477,13 +474,13 @@ def run_zygote(control, memory):
         os.waitpid(pid, 0)                                      # not earlier, or its number could be another's by now
 
     while True:
-        order, fds, _, _ = socket.recv_fds(control, 1, 2)
+        order, fds, _, _ = socket.recv_fds(control, 1, 1)
         if order == b"+":
             pid = os.fork()
             if pid == 0:
-                try: control.close(); run_program(fds, close_door, me)
+                try: control.close(); run_program(socket.socket(fileno=fds[0]), close_door, me)
                 finally: os._exit(0)
-            for fd in fds: os.close(fd)
+            os.close(fds[0])
             alive.append(pid)
             control.sendall(b"%d\n" % pid)
         elif order == b"-":
@@ -495,17 +492,19 @@ def run_zygote(control, memory):
             os._exit(0)
 
 
-def run_program(fds, close_door, zygote):
+def run_program(judge, close_door, zygote):
     """The process of one untrusted program: answer the judge's questions until it hangs up."""
     os.setsid()                                                 # a group of its own, to be killed as a whole
-    if fds[1:]: os.dup2(fds[1], 0)
     close_door(zygote)
     answer, question = new_program(), b""
-    while part := os.read(fds[0], 1 << 16):
+    while True:
+        part, stdin, _, _ = socket.recv_fds(judge, 1 << 16, 1)
+        if not part: return
+        if stdin: os.dup2(stdin[0], 0)                          # it comes with an empty line
         question += part
-        if not question.endswith(b"\n"): continue
-        reply, question = answer(question), b""
-        while reply: reply = reply[os.write(fds[0], reply):]
+        if question.endswith(b"\n") and question.strip():
+            judge.sendall(answer(question))
+            question = b""
 
 
 def new_program():
@@ -557,11 +556,12 @@ SYSCALLS = """
     read 0 63            write 1 64           close 3 57           fstat 5 80           lseek 8 62
     mmap 9 222           mprotect 10 226      munmap 11 215        brk 12 214           mremap 25 216
     madvise 28 233       rt_sigaction 13 134  rt_sigprocmask 14 135  rt_sigreturn 15 139  sigaltstack 131 132
-    pread64 17 67        readv 19 65          writev 20 66         dup 32 23            getcwd 79 17
+    pread64 17 67        readv 19 65          writev 20 66         dup 32 23            dup2 33 -
+    dup3 292 24          getcwd 79 17         recvmsg 47 212       socketpair 53 199    recvfrom 45 207
     stat 4 -             lstat 6 -            newfstatat 262 79    statx 332 291        access 21 -
     faccessat 269 48     faccessat2 439 439   readlink 89 -        readlinkat 267 78    getdents64 217 61
     poll 7 -             ppoll 271 73         select 23 -          pselect6 270 72      epoll_create1 291 20
-    epoll_ctl 233 21     epoll_wait 232 -     epoll_pwait 281 22   socketpair 53 199    recvfrom 45 207
+    epoll_ctl 233 21     epoll_wait 232 -     epoll_pwait 281 22
     nanosleep 35 101     clock_nanosleep 230 115  clock_gettime 228 113  clock_getres 229 114  gettimeofday 96 169
     setitimer 38 103     alarm 37 -           times 100 153        getrusage 98 165     sysinfo 99 179
     uname 63 160         getpid 39 172        getppid 110 173      gettid 186 178       getuid 102 174
