@@ -478,7 +478,7 @@ def run_zygote(control, memory):
         if order == b"+":
             pid = os.fork()
             if pid == 0:
-                try: control.close(); run_program(socket.socket(fileno=fds[0]), close_door, me)
+                try: control.close(); run_program(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fds[0]), close_door, me)
                 finally: os._exit(0)
             os.close(fds[0])
             alive.append(pid)
@@ -496,15 +496,17 @@ def run_program(judge, close_door, zygote):
     """The process of one untrusted program: answer the judge's questions until it hangs up."""
     os.setsid()                                                 # a group of its own, to be killed as a whole
     close_door(zygote)
-    answer, question = new_program(), b""
+    answer, (question, stdin, _, _) = new_program(), socket.recv_fds(judge, 1 << 16, 1)
+    if stdin:                                                   # a script's: it came first, with an empty line
+        os.dup2(stdin[0], 0)
+        question = question.lstrip()
     while True:
-        part, stdin, _, _ = socket.recv_fds(judge, 1 << 16, 1)
+        if question.endswith(b"\n"):
+            reply, question = answer(question), b""
+            while reply: reply = reply[os.write(judge.fileno(), reply):]
+        part = os.read(judge.fileno(), 1 << 16)
         if not part: return
-        if stdin: os.dup2(stdin[0], 0)                          # it comes with an empty line
         question += part
-        if question.endswith(b"\n") and question.strip():
-            judge.sendall(answer(question))
-            question = b""
 
 
 def new_program():
