@@ -257,9 +257,9 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     def work(pair):                                             # in a thread: a judge mostly waits for its program
         z = idle.get()
         try:
+            z.lost = False
             verdict = judge(z, limits, problems[pair[0]], pair[1])
-            if z.process.poll() is None: return verdict
-            return judge(z, limits, problems[pair[0]], pair[1])          # the zygote was killed, and the program with it
+            return judge(z, limits, problems[pair[0]], pair[1]) if z.lost else verdict
         finally: idle.put(z)
 
     with ThreadPoolExecutor(max(1, len(zygotes))) as pool:
@@ -405,7 +405,7 @@ class Program:
     def close(self):
         self.sock.close()
         try: self.zygote.control.sendall(b"-" + struct.pack("i", self.pid))       # the zygote kills it
-        except OSError: pass                                    # it is gone itself
+        except OSError: self.zygote.lost = True                 # it was killed, and the program with it: no verdict
 
 
 def start_zygote(limits):
