@@ -95,7 +95,7 @@ def test_an_unknown_preset_is_refused(tmp_path):
     assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(LOSS="mse"), "LOSS=mse"), (dict(METHODS="mucode ppo"), "'ppo'")])
+@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'")])
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, words):
     done = shell(tmp_path, PRESET="smoke", **settings)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
