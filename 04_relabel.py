@@ -141,7 +141,7 @@ def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. It labels the states of a problem's `most` best-scored failed
-    trajectories; a successful trajectory's states get its own last program; all others are left out.
+    trajectories (their RFT: of none); a successful trajectory's states get its own last program; all others are left out.
     """
     labels = {}
     for mine in by_problem(steps).values():
@@ -164,6 +164,7 @@ METHODS = {
     "mucode_code": (relabel_as_code, dict(RELABEL, beta_oracle=100.0, beta_learned=1.0, most=3)),     # the authors' program
     "rft":         (imitate_successful, {}),                                                    # the baseline
     "rft_lv":      (imitate_best, dict(most=3)),                                                # … with R_φ for the oracle
+    "rft_code":    (relabel_as_code, dict(RELABEL, beta_oracle=100.0, beta_learned=1.0, most=0)),     # the authors' RFT relabels too
 }
 
 

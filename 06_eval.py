@@ -116,6 +116,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
     """
     first = {p["task_id"]: [dict(role="user", content=p["prompt"])] for p in problems}          # s_1
     states = {arm: dict(first) for arm in arms}                                 # s_t of what is still open
+    verdicts, scores = {}, {}
     for turn in range(1, turns + 1):
         # 1. N candidates from every open state; a state that several arms share is sampled once.
         wanted = {(task, arm[2], json.dumps(s), j): turn
@@ -124,7 +125,9 @@ def search(problems, arms, turns, sample, judge, score, seed):
         drawn = sample(wanted)
         # 2. Run and score each distinct program once.
         programs = {key: (key[0], execute.extract_code(completion)) for key, (_, completion, _) in drawn.items()}
-        verdicts, scores = judge(list(programs.values())), score(list(programs.values()))
+        new = [pair for pair in dict.fromkeys(programs.values()) if pair not in verdicts]
+        verdicts.update(judge(new))
+        scores.update(score(new))
         for arm in arms:
             rule, n, temperature, variant = arm
             chosen, following = {}, {}
@@ -155,7 +158,7 @@ def main_search(args):
     arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, variant) for variant in ("real", *args.controls)]
     arms += [(rule, n, args.temperature, "real") for n in args.n if n > 1 for rule in RULES if args.verifier or "LV" not in rule]
     policy, tokenizer = rollout.load_policy(args.policy)
-    room, scored, seen = rollout.context_length(policy) - args.max_new_tokens, {}, {}
+    room = rollout.context_length(policy) - args.max_new_tokens
     for p in problems.values():
         if rollout.fit(tokenizer, [dict(role="user", content=p["prompt"])], room)[1] is None:
             stop(f"{args.problems}, task_id '{p['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
@@ -174,18 +177,13 @@ def main_search(args):
         return drawn
 
     def judge(pairs):
-        seen.update(execute.execute(problems, [p for p in pairs if p not in seen], args.timeout, args.workers,
-                                    strict=args.require_sandbox))
-        return seen
+        return execute.execute(problems, pairs, args.timeout, args.workers, strict=args.require_sandbox)
 
     def score(pairs):
-        new = list(dict.fromkeys(p for p in pairs if p not in scored))
-        by_each = []
-        for reward, reader in verifiers:
-            sequences = [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in new]
-            by_each.append(verifier.score_sequences(reward, sequences, args.batch_size))
-        scored.update(zip(new, zip(*by_each) if verifiers else [()] * len(new)))
-        return scored
+        by_each = [verifier.score_sequences(
+            reward, [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in pairs], args.batch_size)
+            for reward, reader in verifiers]
+        return dict(zip(pairs, zip(*by_each) if verifiers else [()] * len(pairs)))
 
     rows = [dict(row, policy=args.name, verifiers=args.verifier, group=problems[row["task_id"]].get("group", row["task_id"]))
             for row in search(list(problems.values()), arms, args.turns, sample, judge, score, args.seed)]
@@ -193,7 +191,8 @@ def main_search(args):
     last = {(arm_of(r), r["task_id"]): expert.right(r["candidates"][r["picked"]]) for r in rows}       # rows come by turn
     shown = [f"{label(arm)} {sum(last[arm, task] for task in problems) / len(problems):.1%}"
              for arm in arms if arm[3] == "real" and (arm[1] > 1 or arm[2] == 0)]
-    print(f"06 search: {args.name} on {len(problems)} problems, {len(seen)} distinct programs; "
+    programs = len({(r["task_id"], c["code"]) for r in rows for c in r["candidates"]})
+    print(f"06 search: {args.name} on {len(problems)} problems, {programs} distinct programs; "
           f"right after turn {args.turns}: {', '.join(shown)} → {args.out}")
     row = max((r for r in rows if r["rule"] == "PT"), key=lambda r: r["turn"])
     chat = [m["content"] for m in row["messages"]] + [row["candidates"][row["picked"]]["code"]]
@@ -256,10 +255,18 @@ PAPER_METHODS = ("The paper's, N = 1 and PT+LV of 5, turn 3: base 35.1, 47.3 · 
                  "mucode_lv 48.5 · mucode 37.9, 51.1.\n")
 PAPER_RULES = "The paper's, μCode, N = 5, turn 3: Random 37.5 · LV 43.3 · PT 49.4 · PT+LV 51.1.\n"
 
+AGAINST = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
+
 
 def method_of(name):
     """"mucode-2" → "mucode"; "base" is its own."""
     return name.rpartition("-")[0] or name
+
+
+def in_order(names):
+    """Policies in the order of METHODS and iterations, the base first."""
+    order = {method: k for k, method in enumerate(["base", *expert.METHODS])}
+    return sorted(names, key=lambda name: (order.get(method_of(name), len(order)), len(name), name))
 
 
 def read_runs(runs):
@@ -270,8 +277,7 @@ def read_runs(runs):
         if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
         if book["names"] and mine != set(book["names"]):
             stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(book['names'])}")
-        order = {method: k for k, method in enumerate(["base", *expert.METHODS])}
-        book["names"] = sorted(mine, key=lambda name: (order.get(method_of(name), len(order)), len(name), name))
+        book["names"] = in_order(mine)
         for name in book["names"]:
             first = book["first"].setdefault(name, {})
             for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
@@ -369,6 +375,20 @@ def candidates_section(book, name):
         [rule, *(percent(book, result) for result in line)] for rule, line in lines.items()])
 
 
+def feedback_section(book, names, one):
+    """Real feedback − each control, by turn; and the share of what the turns bring that is due to its content."""
+    arms = [(name, arm) for name in names for arm in book["arms"][name] if arm[3] in AGAINST]
+    last, rows = book["turns"], []
+    for name, arm in arms:
+        real, first, other = after(book, name, one, last), after(book, name, one, 1), after(book, name, arm, last)
+        gain = [real[k] - first[k] for k in book["keys"]]
+        share = interval(book["drawn"], [real[k] - other[k] for k in book["keys"]], gain) if sum(gain) else ()
+        rows.append([name, AGAINST[arm[3]], "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in share)) if share else "–"])
+    return (contrasts(book, ["policy", "control"], [((name, AGAINST[arm[3]]), (name, one), (name, arm)) for name, arm in arms], 2)
+            + f"\nOf the points gained from turn 1 to turn {last}, the share (%) that the control does not reach:\n\n"
+            + table(["policy", "control", "share"], rows))
+
+
 def recovery_section(book, names, one):
     rows = []
     for name in names:
@@ -391,8 +411,9 @@ def verifier_section(book):
     return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own − it"], rows)
 
 
-def training_section(run, names):
+def training_section(run):
     """What each policy was made from, as stages 04, 05 and 03 noted it."""
+    names = in_order(os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/policy"))
     files = dict(labels="examples.metrics.jsonl", policy="policy/metrics.jsonl", verifier="verifier/metrics.jsonl")
     notes = {name: {} for name in names}
     for name in names:
@@ -428,7 +449,6 @@ def report(runs):
     real = {name: [arm for arm in arms if arm[3] == "real"] for name, arms in book["arms"].items()}
     greedy, one = real["base"][:2]                                              # N = 1, at temperature 0 and at 0.7
     shown = [greedy, one] + [arm for arm in real["base"] if arm[0] == "PT+LV"][:1]
-    against = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
     methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
     by_turn = lambda arms: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
         [name, label(arm), *(percent(book, after(book, name, arm, t)) for t in turns), *book["spent"][name, arm]] for name, arm in arms])
@@ -447,12 +467,10 @@ def report(runs):
                ((name, f"{a[0]} − {b[0]}, N = {a[1]}"), (name, a), (name, b)) for name in ["base", *finals]
                for a, b in zip(real[name][3:], real[name][2:]) if a[1] == b[1]]),
            f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n", candidates_section(book, ours),
-           "## Is feedback read? N = 1, real feedback against\n", contrasts(book, ["policy", "control"], [
-               ((name, against[arm[3]]), (name, one), (name, arm))
-               for name in ["base", *finals] for arm in book["arms"][name] if arm[3] in against], 2),
+           "## Is feedback read? N = 1, real feedback against\n", feedback_section(book, ["base", *finals], one),
            "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
            "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
-    for run in runs: out += [f"## Training: {title(run)}\n", training_section(run, book["names"])]
+    for run in runs: out += [f"## Training: {title(run)}\n", training_section(run)]
     out += ["## Problems told turn by turn, greedy\n", tell(book, ours), "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
     return "\n".join(out)
 

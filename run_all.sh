@@ -21,7 +21,7 @@ case $PRESET in
   toy)   preset="$cafe SEARCH_TURNS=3 MANY=5" ;;
   smoke) preset="$tiny SEARCH_TURNS=2 MANY=5" ;;
   paper) preset="$cafe SEARCH_TURNS=6 MANY=16" CONTROLS="$CONTROLS failed removed" SEEDS=${SEEDS-12 13 14}
-         METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv mucode+bce mucode+previous} ;;
+         METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv rft_code mucode+bce mucode+previous} ;;
   *) refuse "PRESET=$PRESET is none of toy, paper, smoke" ;;
 esac
 METHODS=${METHODS:-mucode}
@@ -107,6 +107,7 @@ evaluate base 5 base/verifier
 for method in $METHODS; do
   for i in $(seq "$ITERATIONS"); do
     x=$method-$i
+    [ "$i" = "$ITERATIONS" ] || [ "$method" = mucode ] || continue           # of its rivals the last policy is enough
     if [ "$MANY" -gt 5 ] && [ "$x" = "mucode-$ITERATIONS" ]; then            # the full table: more candidates, and rivals of its verifier
       verifier "$x/bce" bce base/turn*.steps.jsonl $method-*/turn*.steps.jsonl
       evaluate "$x" "5 $MANY" "$x/verifier" "$x/bce/verifier" base/verifier

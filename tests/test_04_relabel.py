@@ -84,7 +84,8 @@ def test_mucode_code_relabels_the_best_failures_and_leaves_successes_their_own()
 
 @pytest.mark.parametrize("method, expected", [
     ("mucode", ["better"] * 4), ("mucode_ov", ["better"] * 4), ("mucode_lv", ["wrong"] * 4), ("mucode_drop", ["better"] * 4),
-    ("mucode_code", ["good", "good", "better", "better"]), ("rft", ["wrong", "good", "better"]), ("rft_lv", ["wrong", "good", "better", "half"])])
+    ("mucode_code", ["good", "good", "better", "better"]), ("rft", ["wrong", "good", "better"]), ("rft_lv", ["wrong", "good", "better", "half"]),
+    ("rft_code", ["good", "good", "better"])])
 def test_methods(tmp_path, method, expected):
     run(4, "--scored", write(tmp_path / "scored", ROWS[:4]), "--out", tmp_path / "out", "--method", method)
     assert labels(read(tmp_path / "out")) == expected
