@@ -35,6 +35,8 @@ import argparse, gc, glob, importlib, json, os, random, sys
 from math import comb
 from operator import itemgetter
 
+import numpy as np
+
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
 verifier = importlib.import_module("03_verifier")
@@ -216,8 +218,7 @@ def resample(keys, resamples=1000):
     A training seed is one draw, and problems of a group are variants of each other: so runs are drawn with
     replacement, then groups of each drawn run, then problems of each drawn group.
     """
-    import numpy as np
-    tree, drawn, rng = {}, np.zeros((resamples, len(keys))), random.Random(0)
+    tree, drawn, rng = {}, np.zeros((resamples, len(keys)), np.float32), random.Random(0)
     for k, (run, group, _) in enumerate(keys): tree.setdefault(run, {}).setdefault(group, []).append(k)
     runs, again = [list(groups.values()) for groups in tree.values()], lambda items: rng.choices(items, k=len(items))
     for counts in drawn:
@@ -226,12 +227,14 @@ def resample(keys, resamples=1000):
 
 
 def interval(drawn, values, weights=None):
-    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn` → (mean, low, high)."""
-    import numpy as np
-    values = np.array(values, float)
-    weights = np.ones(len(values)) if weights is None else np.array(weights, float)
+    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn` → (mean, low, high).
+
+    The weight is 1; a problem whose value is nan does not count.
+    """
+    weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
+    values = np.nan_to_num(np.asarray(values, float))
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = drawn @ values / (drawn @ weights)              # a resample without any problem that counts is nan
+        means = drawn @ np.float32(values) / (drawn @ np.float32(weights))     # a resample without any problem that counts is nan
     return float(values.sum() / weights.sum()), *map(float, np.nanpercentile(means, [2.5, 97.5]))
 
 
@@ -241,9 +244,10 @@ def pass_at(k, right, total):
 
 
 # ── Report ───────────────────────────────────────────────────────────────────────────────────────
-# A result is {key: number}, key = (run, group, task_id); a problem that is missing in it does not count. A book holds
-#   acts   {(policy, arm): {key: [(public pass, right) of the pick at turn 1, 2, …]}}
-#   first  {policy: {key: the candidates of turn 1}}, as many as any rule saw
+# The K keys are (run, group, task_id). A result is an array of K numbers, nan where a problem does not count. A book holds
+#   acts   {(policy, arm): for each key [(public pass, right) of the pick at turn 1, 2, …]}
+#   right  {(policy, arm): (turns, K), is the last pick so far right?}
+#   first  {policy: for each key the candidates of turn 1}, as many as any rule saw
 #   spent  {(policy, arm): [tokens sampled, programs run]}
 #   greedy {policy: {task_id: its greedy rows}} of the first run
 #   verifiers {policy: those that scored its candidates}; names, arms, keys, turns: what there is; drawn: of resample
@@ -269,6 +273,11 @@ def in_order(names):
     return sorted(names, key=lambda name: (order.get(method_of(name), len(order)), len(name), name))
 
 
+def carry(acts, turns):
+    """Is the last pick right after turn 1 … T? An episode that stopped keeps its last."""
+    return [float(acts[min(t, len(acts) - 1)][1]) if acts else np.nan for t in range(turns)]
+
+
 def read_runs(runs):
     """The book of one or several runs, which must hold the same policies."""
     book = dict(acts={}, first={}, spent={}, greedy={}, verifiers={}, names=[])
@@ -280,7 +289,7 @@ def read_runs(runs):
         book["names"] = in_order(mine)
         for name in book["names"]:
             first = book["first"].setdefault(name, {})
-            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
+            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=itemgetter("turn")):
                 key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
                 book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
                 book["verifiers"][name] = r.get("verifiers", [])
@@ -290,66 +299,60 @@ def read_runs(runs):
                 if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
                 if run == runs[0] and r["temperature"] == 0: book["greedy"].setdefault(name, {}).setdefault(r["task_id"], []).append(r)
     book["arms"] = {name: [arm for who, arm in book["acts"] if who == name] for name in book["names"]}
-    book["keys"] = list(book["acts"]["base", book["arms"]["base"][0]])
-    book["turns"] = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
-    return book | dict(drawn=resample(book["keys"]))
-
-
-def after(book, name, arm, turn):
-    """{key: 1.0 if this arm is right after this turn, else 0.0}: the last pick at or before it, carried forward."""
-    return {key: float(acts[min(turn, len(acts)) - 1][1]) for key, acts in book["acts"][name, arm].items()}
+    book["keys"] = keys = list(dict.fromkeys(key for acts in book["acts"].values() for key in acts))
+    book["turns"] = turns = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
+    book["acts"] = {who: [acts.get(key, []) for key in keys] for who, acts in book["acts"].items()}
+    book["first"] = {name: [first.get(key, []) for key in keys] for name, first in book["first"].items()}
+    book["right"] = {who: np.array([carry(acts, turns) for acts in mine]).T for who, mine in book["acts"].items()}
+    return book | dict(drawn=resample(keys))
 
 
 def best_of(book, name, rule, n, which=0):
-    """{key: does a rule pick a right one among the first n candidates of turn 1?}; LV and PT+LV by verifier `which`.
+    """Does a rule pick a right one among the first n candidates of turn 1? LV and PT+LV by verifier `which`.
 
     Random on average, and the oracle as pass@n: both over all choices of n, not the first alone.
     """
-    result = {}
-    for key, candidates in book["first"][name].items():
+    result = []
+    for candidates in book["first"][name]:
         right = list(map(expert.right, candidates))
-        if rule == "Random": result[key] = sum(right) / len(right)
-        elif rule == "oracle": result[key] = pass_at(n, sum(right), len(right))
-        else: result[key] = float(right[pick(rule, [dict(c, score=c["scores"][which]) for c in candidates[:n]], 0.0)])
-    return result
+        if rule == "Random": result.append(sum(right) / len(right))
+        elif rule == "oracle": result.append(pass_at(n, sum(right), len(right)))
+        else: result.append(float(right[pick(rule, [dict(c, score=c["scores"][which]) for c in candidates[:n]], 0.0)]))
+    return np.array(result)
 
 
 def pairwise(book, name, which=0):
-    """{key: pairwise accuracy of verifier `which` on the candidates of turn 1}, where some are right and some wrong."""
-    result = {}
-    for key, candidates in book["first"][name].items():
+    """Pairwise accuracy of verifier `which` on the candidates of turn 1, where some are right and some wrong."""
+    result = []
+    for candidates in book["first"][name]:
         programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates}
         accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
-        if accuracy is not None: result[key] = accuracy
-    return result
+        result.append(np.nan if accuracy is None else accuracy)
+    return np.array(result)
 
 
 def recovery(book, name, arm, turn):
-    """Of the N = 1 episodes still open after `turn` → {key: right at the next}, {key: accuracy of fresh turn-1 samples}.
+    """Of the N = 1 episodes still open after `turn` → right at the next?, accuracy of fresh turn-1 samples for the same problems.
 
     Fresh ones are the candidates of turn 1 but the first: that one began the episode, so it is known to have failed.
     """
-    going = {key: acts for key, acts in book["acts"][name, arm].items() if len(acts) > turn}
-    fresh = {key: book["first"][name][key][1:] for key in going}
-    return ({key: float(acts[turn][1]) for key, acts in going.items()},
-            {key: sum(map(expert.right, mine)) / len(mine) for key, mine in fresh.items() if mine})
-
-
-def estimate(book, result):
-    keys = book["keys"]
-    return interval(book["drawn"], [result.get(k, 0) for k in keys], [k in result for k in keys])
+    going, fresh = [], []
+    for acts, candidates in zip(book["acts"][name, arm], book["first"][name]):
+        others = list(map(expert.right, candidates[1:]))
+        going.append(float(acts[turn][1]) if len(acts) > turn else np.nan)
+        fresh.append(sum(others) / len(others) if others and len(acts) > turn else np.nan)
+    return np.array(going), np.array(fresh)
 
 
 def percent(book, result):
-    """{key: share} → "mean [low, high]" in %."""
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in estimate(book, result))) if result else "–"
+    """An array of shares → "mean [low, high]" in %."""
+    return "–" if np.isnan(result).all() else "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval(book["drawn"], result)))
 
 
 def difference(book, first, second):
-    """Paired by problem → points, interval, and a plain word."""
-    both = {k: first[k] - second[k] for k in first if k in second}
-    if not both: return "–"
-    mean, low, high = estimate(book, both)
+    """Two results, paired by problem → points, interval, and a plain word."""
+    if np.isnan(first - second).all(): return "–"
+    mean, low, high = interval(book["drawn"], first - second)
     word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
 
@@ -362,12 +365,12 @@ def contrasts(book, head, rows, first=1):
     """A table of paired differences by turn: rows (words, (policy, arm), (policy, arm))."""
     turns = range(first, book["turns"] + 1)
     return table([*head, *(f"turn {t}" for t in turns)], [
-        [*words, *(difference(book, after(book, *a, t), after(book, *b, t)) for t in turns)] for words, a, b in rows])
+        [*words, *(difference(book, book["right"][a][t - 1], book["right"][b][t - 1]) for t in turns)] for words, a, b in rows])
 
 
 def candidates_section(book, name):
     """Accuracy at turn 1 by the number of candidates, for each rule and verifier."""
-    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["first"][name].values()))]
+    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["first"][name]))]
     lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
     for which, path in enumerate(book["verifiers"][name]):
         for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]
@@ -377,25 +380,24 @@ def candidates_section(book, name):
 
 def feedback_section(book, names, one):
     """Real feedback − each control, by turn; and the share of what the turns bring that is due to its content."""
-    arms = [(name, arm) for name in names for arm in book["arms"][name] if arm[3] in AGAINST]
-    last, rows = book["turns"], []
+    arms, rows = [(name, arm) for name in names for arm in book["arms"][name] if arm[3] in AGAINST], []
     for name, arm in arms:
-        real, first, other = after(book, name, one, last), after(book, name, one, 1), after(book, name, arm, last)
-        gain = [real[k] - first[k] for k in book["keys"]]
-        share = interval(book["drawn"], [real[k] - other[k] for k in book["keys"]], gain) if sum(gain) else ()
-        rows.append([name, AGAINST[arm[3]], "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in share)) if share else "–"])
+        real, other = book["right"][name, one], book["right"][name, arm]
+        gain = real[-1] - real[0]
+        share = interval(book["drawn"], real[-1] - other[-1], gain) if gain.any() else [np.nan] * 3
+        rows.append([name, AGAINST[arm[3]], "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in share))])
     return (contrasts(book, ["policy", "control"], [((name, AGAINST[arm[3]]), (name, one), (name, arm)) for name, arm in arms], 2)
-            + f"\nOf the points gained from turn 1 to turn {last}, the share (%) that the control does not reach:\n\n"
+            + f"\nOf the points gained from turn 1 to turn {book['turns']}, the share (%) that the control does not reach:\n\n"
             + table(["policy", "control", "share"], rows))
 
 
 def recovery_section(book, names, one):
     rows = []
     for name in names:
-        lost = {key: float(acts[-1] == (True, False)) for key, acts in book["acts"][name, one].items()}
+        lost = np.array([float(acts[-1] == (True, False)) for acts in book["acts"][name, one]])
         for t in range(1, book["turns"]):
             going, fresh = recovery(book, name, one, t)
-            rows.append([name, t, len(going), percent(book, going), percent(book, fresh), difference(book, going, fresh),
+            rows.append([name, t, (~np.isnan(going)).sum(), percent(book, going), percent(book, fresh), difference(book, going, fresh),
                          percent(book, lost) if t == 1 else ""])
     return table(["policy", "t", "open after it", "right at turn t + 1", "fresh turn-1 samples, the same problems",
                   "what the history brings", "stopped by a public pass with a hidden fail"], rows)
@@ -407,7 +409,7 @@ def verifier_section(book):
         own = pairwise(book, name)
         for which, path in enumerate(book["verifiers"][name]):
             mine = pairwise(book, name, which)
-            rows.append([name, path, percent(book, mine), len(mine), difference(book, own, mine) if which else ""])
+            rows.append([name, path, percent(book, mine), (~np.isnan(mine)).sum(), difference(book, own, mine) if which else ""])
     return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own − it"], rows)
 
 
@@ -451,7 +453,7 @@ def report(runs):
     shown = [greedy, one] + [arm for arm in real["base"] if arm[0] == "PT+LV"][:1]
     methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
     by_turn = lambda arms: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
-        [name, label(arm), *(percent(book, after(book, name, arm, t)) for t in turns), *book["spent"][name, arm]] for name, arm in arms])
+        [name, label(arm), *(percent(book, result) for result in book["right"][name, arm]), *book["spent"][name, arm]] for name, arm in arms])
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
            f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "

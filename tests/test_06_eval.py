@@ -1,6 +1,7 @@
 """Stage 06: the rules, the search, the interval."""
 import itertools, json, random
 
+import numpy as np
 import pytest
 from conftest import problem, read, run, stage, step, write
 
@@ -79,26 +80,32 @@ ARM, A, B, C = ("Random", 1, 0.7, "real"), ("r", "g", "a"), ("r", "g", "b"), ("r
 
 
 def book(**more):
-    acts = {A: [(False, False), (True, True)], B: [(True, False)], C: [(False, False), (False, False), (True, True)]}
+    acts = [[(False, False), (True, True)], [(True, False)], [(False, False), (False, False), (True, True)]]
     five = [candidate(score=2.0, code="v"), candidate(True, score=3.0, code="w"), candidate(True, True, score=1.0, code="x"),
             candidate(True, True, score=4.0, code="y"), candidate(True, True, score=4.0, code="y")]
     for c in five: c["scores"] = [c["score"], -c["score"]]
-    first = {A: five, B: five[:2] + five[:2] + five[:1], C: five[2:] + five[2:4]}
+    first = [five, five[:2] + five[:2] + five[:1], five[2:] + five[2:4]]
     return dict(acts={("p", ARM): acts}, first={"p": first}, keys=[A, B, C], drawn=ex.resample([A, B, C]), turns=3)
 
 
+NAN = pytest.approx(float("nan"), nan_ok=True)
+
+
 def test_carried_forward():
-    assert [ex.after(book(), "p", ARM, t) for t in (1, 2, 3)] == [{A: 0, B: 0, C: 0}, {A: 1, B: 0, C: 0}, {A: 1, B: 0, C: 1}]     # a public pass alone is not right
+    assert [ex.carry(acts, 3) for acts in book()["acts"]["p", ARM]] == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]          # a public pass alone is not right
+    assert ex.carry([], 2) == [NAN, NAN]
 
 
 def test_recovery():
     """After turn 1, a and c are open: a is right at turn 2. Of the samples after the first, 3 of a's four are right, all of c's."""
-    assert ex.recovery(book(), "p", ARM, 1) == ({A: 1.0, C: 0.0}, {A: 0.75, C: 1.0})
-    assert ex.recovery(book(), "p", ARM, 2) == ({C: 1.0}, {C: 1.0})
+    going, fresh = ex.recovery(book(), "p", ARM, 1)
+    assert going.tolist() == [1.0, NAN, 0.0] and fresh.tolist() == [0.75, NAN, 1.0]
+    going, fresh = ex.recovery(book(), "p", ARM, 2)
+    assert going.tolist() == [NAN, NAN, 1.0] and fresh.tolist() == [NAN, NAN, 1.0]
 
 
 def test_best_of_n():
-    value = lambda rule, n, which=0: ex.best_of(book(), "p", rule, n, which)[A]
+    value = lambda rule, n, which=0: ex.best_of(book(), "p", rule, n, which)[0]
     assert [value("PT", n) for n in (1, 2, 3)] == [0, 0, 0]                          # w, the first that passes, is wrong
     assert [value("LV", n) for n in (1, 2, 3, 4)] == [0, 0, 0, 1]                    # v, w, w, y
     assert [value("PT+LV", n) for n in (1, 2, 3, 4)] == [0, 0, 0, 1]
@@ -110,12 +117,12 @@ def test_pass_at_k_equals_enumeration():
     for right, total, k in [(3, 5, 1), (3, 5, 2), (1, 16, 5), (0, 4, 2), (4, 4, 3), (2, 6, 6)]:
         draws = list(itertools.combinations([1] * right + [0] * (total - right), k))
         assert ex.pass_at(k, right, total) == pytest.approx(sum(map(max, draws)) / len(draws))
-    assert ex.best_of(book(), "p", "oracle", 2)[A] == pytest.approx(0.9)             # 1 − (2 · 1) / (5 · 4)
+    assert ex.best_of(book(), "p", "oracle", 2)[0] == pytest.approx(0.9)             # 1 − (2 · 1) / (5 · 4)
 
 
 def test_pairwise_counts_each_program_once():
     """a: x and y (1, 4) against v and w (2, 3): 2 of 4 pairs. b and c have one kind alone, and do not count."""
-    assert ex.pairwise(book(), "p") == {A: 0.5} and ex.pairwise(book(), "p", 1) == {A: 0.5}
+    assert ex.pairwise(book(), "p").tolist() == [0.5, NAN, NAN] == ex.pairwise(book(), "p", 1).tolist()
 
 
 def bounds(values, runs=None, groups=None, resamples=1000):
@@ -148,18 +155,27 @@ def test_groups_and_runs_are_resampled_as_a_whole():
 def test_interval_over_the_problems_that_count():
     """Of four problems two count: their mean, and resamples divide by how often these two were drawn."""
     drawn = [[1, 1, 1, 1], [2, 0, 2, 0], [0, 2, 1, 1]]
-    import numpy as np
-    mean, low, high = ex.interval(np.array(drawn), [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])     # the resamples: ½, 1, 0
-    assert mean == 0.5 and low == pytest.approx(0.025) and high == pytest.approx(0.975)
+    for values, weights in (([1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0]), ([1.0, 0.0, np.nan, np.nan], None)):
+        mean, low, high = ex.interval(np.array(drawn), values, weights)                      # the resamples: ½, 1, 0
+        assert mean == 0.5 and low == pytest.approx(0.025) and high == pytest.approx(0.975)
 
 
 def test_difference_is_paired():
     rng = random.Random(0)
     keys = [("r", g, f"{g}{k}") for g in range(40) for k in range(5)]
-    mine, base = dict(keys=keys, drawn=ex.resample(keys)), {key: float(rng.random() < 0.5) for key in keys}
-    assert ex.difference(mine, dict(base), base) == "+0.0 [+0.0, +0.0] inside the noise"
-    assert ex.difference(mine, {k: v + 0.01 for k, v in base.items()}, base) == "+1.0 [+1.0, +1.0] above zero"
-    assert ex.difference(mine, {k: v - 0.01 for k, v in base.items()}, base).endswith("below zero")
+    mine, base = dict(drawn=ex.resample(keys)), np.array([float(rng.random() < 0.5) for _ in keys])
+    assert ex.difference(mine, base, base) == "+0.0 [+0.0, +0.0] inside the noise"
+    assert ex.difference(mine, base + 0.01, base) == "+1.0 [+1.0, +1.0] above zero"
+    assert ex.difference(mine, base - 0.01, base).endswith("below zero")
+
+
+def test_the_share_of_the_gain():
+    """Real feedback brings 2 of 4 problems from wrong to right, the control one of these: half of the gain is out of its reach."""
+    keys = [("r", str(k), str(k)) for k in range(4)]
+    swapped = (*ARM[:3], "swapped")
+    right = {("p", ARM): np.array([[0, 0, 0, 1.0], [1, 1, 0, 1]]), ("p", swapped): np.array([[0, 0, 0, 1.0], [1, 0, 0, 1]])}
+    text = ex.feedback_section(dict(arms=dict(p=[ARM, swapped]), right=right, turns=2, drawn=ex.resample(keys)), ["p"], ARM)
+    assert "| p | another problem's feedback | +25.0 [+0.0, +75.0] inside the noise |" in text and "| p | another problem's feedback | 50 [" in text
 
 
 def folder(tmp_path, name="run", change=False):
