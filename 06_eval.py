@@ -126,22 +126,19 @@ def search(problems, arms, turns, sample, judge, score, seed):
         if not wanted: return
         drawn = sample(wanted)
         # 2. Run and score each distinct program once.
-        programs = {key: (key[0], execute.extract_code(completion)) for key, (_, completion, _) in drawn.items()}
+        programs, made = {key: (key[0], execute.extract_code(completion)) for key, (_, completion, _) in drawn.items()}, {}
         new = [pair for pair in dict.fromkeys(programs.values()) if pair not in verdicts]
         verdicts.update(judge(new))
         scores.update(score(new))
+        for key, (_, completion, tokens) in drawn.items():
+            (public, hidden, feedback), by_each = verdicts[programs[key]], scores[programs[key]]
+            made[key] = dict(completion=completion, code=programs[key][1], public_passed=public, hidden_passed=hidden,
+                             feedback=feedback, score=by_each[0] if by_each else None, scores=by_each, tokens=tokens)
         for arm in arms:
-            rule, n, temperature, variant = arm
-            chosen, following = {}, {}
+            (rule, n, temperature, variant), chosen = arm, {}
             for task, s in states[arm].items():
-                candidates = []
-                for key in [(task, temperature, json.dumps(s), j) for j in range(n)]:
-                    messages, completion, tokens = drawn[key]
-                    public, hidden, feedback = verdicts[programs[key]]
-                    candidates.append(dict(completion=completion, code=programs[key][1], public_passed=public,
-                                           hidden_passed=hidden, feedback=feedback,
-                                           score=next(iter(scores[programs[key]]), None),
-                                           scores=scores[programs[key]], tokens=tokens))
+                keys = [(task, temperature, json.dumps(s), j) for j in range(n)]
+                candidates, messages = [made[key] for key in keys], drawn[keys[0]][0]
                 # 3. The rule picks one.
                 picked = pick(rule, candidates, float(rollout.noise(seed, task, "pick", turn, 1)[0]))
                 chosen[task] = dict(candidates[picked], messages=messages)
@@ -150,9 +147,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
                            programs_run=1 if rule in ("Random", "LV") else n)
             # 4. Stop where the public tests pass; else append the pick and its feedback.
             said = {task: c["feedback"] for task, c in chosen.items() if not c["public_passed"]}
-            for task, feedback in hear(said, variant).items():
-                following[task] = rollout.next_messages(dict(chosen[task], feedback=feedback))
-            states[arm] = {task: first[task] for task in said} if variant == "fresh" else following
+            states[arm] = {task: first[task] if variant == "fresh" else rollout.next_messages(dict(chosen[task], feedback=feedback))
+                           for task, feedback in hear(said, variant).items()}
 
 
 def main_search(args):
@@ -196,9 +192,9 @@ def main_search(args):
     programs = len({(r["task_id"], c["code"]) for r in rows for c in r["candidates"]})
     print(f"06 search: {args.name} on {len(problems)} problems, {programs} distinct programs; "
           f"right after turn {args.turns}: {', '.join(shown)} → {args.out}")
-    row = max((r for r in rows if r["rule"] == "PT"), key=lambda r: r["turn"])
+    row = max(rows, key=lambda r: (r["rule"] == "PT", r["turn"]))
     chat = [m["content"] for m in row["messages"]] + [row["candidates"][row["picked"]]["code"]]
-    print(f"  for example {row['task_id']}, PT, turn {row['turn']}:\n    "
+    print(f"  for example {row['task_id']}, {label(arm_of(row))}, turn {row['turn']}:\n    "
           + "\n    → ".join(text.replace("\n", "\n    ") for text in chat))
 
 
