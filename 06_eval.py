@@ -313,7 +313,9 @@ def best_of(book, name, rule, n, which=0):
         right = list(map(expert.right, candidates))
         if rule == "Random": result.append(sum(right) / len(right))
         elif rule == "oracle": result.append(pass_at(n, sum(right), len(right)))
-        else: result.append(float(right[pick(rule, [dict(c, score=c["scores"][which]) for c in candidates[:n]], 0.0)]))
+        else:
+            liked = [dict(c, score=c["scores"][which]) if "LV" in rule else c for c in candidates[:n]]
+            result.append(float(right[pick(rule, liked, 0.0)]))
     return np.array(result)
 
 
@@ -402,10 +404,9 @@ def recovery_section(book, names, one):
 def verifier_section(book):
     rows = []
     for name in book["names"]:
-        own = pairwise(book, name)
-        for which, path in enumerate(book["verifiers"][name]):
-            mine = pairwise(book, name, which)
-            rows.append([name, path, percent(book, mine), (~np.isnan(mine)).sum(), difference(book, own, mine) if which else ""])
+        each = [pairwise(book, name, which) for which in range(len(book["verifiers"][name]))]
+        for path, mine in zip(book["verifiers"][name], each):
+            rows.append([name, path, percent(book, mine), (~np.isnan(mine)).sum(), difference(book, each[0], mine) if mine is not each[0] else ""])
     return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own − it"], rows)
 
 

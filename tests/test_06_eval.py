@@ -203,6 +203,15 @@ def test_report(tmp_path, capsys):
     assert "2 runs" in (tmp_path / "both.md").read_text()
 
 
+def test_report_of_one_candidate_and_no_verifier(tmp_path):
+    sample, judge, _, _ = environment({"a": [["bad"], ["good"]], "b": [["good"], ["good"]]})
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base/eval.jsonl", [dict(r, policy="base", verifiers=[]) for r in ex.search(
+        [problem("a"), problem("b")], [("Random", 1, 0.0, "real"), ARM], 2, sample, judge, lambda pairs: dict.fromkeys(pairs, ()), 0)])
+    run(6, "report", "--run", tmp_path, "--out", tmp_path / "o")
+    assert "| base | Random, N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in (tmp_path / "o").read_text()
+
+
 def test_bad_input(tmp_path, refused):
     (tmp_path / "empty").mkdir()
     refused(lambda: run(6, "report", "--run", tmp_path / "empty", "--out", tmp_path / "o"), tmp_path / "empty", "base/eval.jsonl")
