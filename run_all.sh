@@ -21,7 +21,7 @@ case $PRESET in
   toy)   preset="$cafe SEARCH_TURNS=3 MANY=5" ;;
   smoke) preset="$tiny SEARCH_TURNS=2 MANY=5" ;;
   paper) preset="$cafe SEARCH_TURNS=6 MANY=16" CONTROLS="$CONTROLS failed removed" SEEDS=${SEEDS-12 13 14}
-         METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv rft_code mucode+bce mucode+previous} ;;
+         METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv} ;;
   *) refuse "PRESET=$PRESET is none of toy, paper, smoke" ;;
 esac
 METHODS=${METHODS:-mucode}
@@ -33,9 +33,8 @@ for method in $METHODS; do
   case ${method#"${method%+*}"} in "" | +bce | +previous) ;; *) refuse "METHODS: '$method': +bce or +previous is expected" ;; esac
   grep -q "^    \"${method%+*}\":" "$HERE/04_relabel.py" || refuse "METHODS: '$method' is no row of METHODS in 04_relabel.py"
 done
-if [ -n "${SEEDS:-}" ]; then                # a run for each seed, side by side with one thread each, and one report of all
-  export HERE RUN PRESET METHODS OMP_NUM_THREADS=1
-  printf "%s\n" $SEEDS | SEEDS="" xargs -P 0 -I% bash -o pipefail -c 'SEED=% RUN=$RUN/seed% bash "$HERE/run_all.sh" 2>&1 | sed "s/^/seed %: /"'
+if [ -n "${SEEDS:-}" ]; then                # a run for each seed, in a folder of its own, and one report of all
+  for seed in $SEEDS; do SEEDS="" SEED=$seed METHODS=$METHODS PRESET=$PRESET RUN=$RUN/seed$seed bash "$HERE/run_all.sh"; done
   cd "$RUN" && exec python "$HERE/06_eval.py" report --run $(printf "seed%s " $SEEDS) --out report.md
 fi
 mkdir -p "$RUN" && cd "$RUN"
