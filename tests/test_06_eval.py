@@ -62,6 +62,17 @@ def test_hidden_results_steer_nothing():
     assert runs[0] == runs[1] == runs[2] == runs[3]
 
 
+@pytest.mark.parametrize("rule, better, test", [
+    ("PT", lambda c, coin: next((i for i, d in enumerate(c) if d["hidden_passed"]), 0), "test_hidden_results_steer_nothing"),     # peeks
+    ("PT+LV", lambda c, coin: max(range(len(c)), key=lambda i: c[i]["score"]), "test_rules_by_hand"),                             # forgets the tests
+    ("LV", lambda c, coin: min(range(len(c)), key=lambda i: c[i]["score"]), "test_rules_by_hand"),                                # the worst for the best
+    ("Random", lambda c, coin: 0, "test_rules_by_hand")])                                                                         # the first is not any
+def test_a_broken_rule_is_caught(monkeypatch, rule, better, test):
+    whole = ex.pick
+    monkeypatch.setattr(ex, "pick", lambda r, candidates, coin: better(candidates, coin) if r == rule else whole(r, candidates, coin))
+    with pytest.raises(AssertionError): globals()[test]()
+
+
 def test_controls():
     codes = {t: [["bad" + t], ["bad2" + t], ["bad3" + t]] for t in "abc"}
     arms = [("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)]
