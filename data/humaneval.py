@@ -84,6 +84,15 @@ def examples(text, name, parameters):
     return found
 
 
+def examples_of(rows):
+    """{task_id: all examples of its docstring}."""
+    found = {}
+    for row in rows:
+        function, _, text = docstring(row["prompt"])
+        found[row["task_id"]] = examples(text, row["entry_point"], function.args.args)
+    return found
+
+
 def right_ones(rows, found):
     """Of {task_id: examples}, those that the reference program gives: the others are slips of the docstring, or misread."""
     single = {row["task_id"] + test: dict(entry_point=row["entry_point"], setup="", public_tests=[test], hidden_tests=[])
@@ -121,11 +130,8 @@ def convert(row, found, right, hide):
 def main():
     args = mbpp.arguments(__doc__, URL)
     fields = dict(task_id=str, prompt=str, canonical_solution=str, test=str, entry_point=str)
-    rows = mbpp.published(URL, args.source, fields, [f"HumanEval/{k}" for k in range(164)])
-    found = {}
-    for row in rows:
-        function, _, text = docstring(row["prompt"])
-        found[row["task_id"]] = examples(text, row["entry_point"], function.args.args)
+    rows = mbpp.published(URL, args.source, fields, 164)
+    found = examples_of(rows)
     right = right_ones(rows, found)
     problems = [convert(row, found[row["task_id"]], right[row["task_id"]], args.hide_tests) for row in rows]
     mbpp.save("HumanEval test", problems, f"{args.out}/test.jsonl")

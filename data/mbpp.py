@@ -21,8 +21,8 @@ ASK = "\n\nReturn the whole program in one ```python block."
 
 # ── What every importer does (the others take it from here) ──────────────────────────────────────────────────────
 
-def published(url, source, fields, ids):
-    """The rows of the file `source`, or of the one at `url`, packed (.gz) or not. What was fetched must hold `ids`."""
+def published(url, source, fields, count, key="task_id"):
+    """The rows of the file `source`, or of the one at `url`, packed (.gz) or not. What was fetched must be `count` rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = source or os.path.join(folder, os.path.basename(url))
         try:
@@ -33,9 +33,9 @@ def published(url, source, fields, ids):
                 packed, path = path, os.path.join(folder, os.path.basename(path)[:-3])
                 with gzip.open(packed) as web, open(path, "wb") as file: shutil.copyfileobj(web, file)
         except (OSError, EOFError) as e: execute.stop(f"{source or url}: {e}; --source takes a file that you have")
-        rows = execute.read_jsonl(path, fields, ["task_id"])
-    if not source and [row["task_id"] for row in rows] != list(ids):
-        execute.stop(f"{url}: {len(rows)} rows, not the {len(ids)} that were published; --source takes a file that you have")
+        rows = execute.read_jsonl(path, fields, [key])
+    if not source and len(rows) != count:
+        execute.stop(f"{url}: {len(rows)} rows, not the {count} that were published; --source takes a file that you have")
     return rows
 
 
@@ -51,11 +51,12 @@ def save(name, problems, path):
           f"{sum(not p['public_tests'] for p in good)} without a public test → {path}")
 
 
-def arguments(doc, default):
+def arguments(doc, default, more={}):
     ap = argparse.ArgumentParser(description=doc.split("\n")[0])
-    ap.add_argument("--source", help=f"the file as published (absent: fetched from {default})")
+    ap.add_argument("--source", required=not default, help="the file as published" + f" (absent: fetched from {default})" * bool(default))
     ap.add_argument("--out", required=True, help="folder for one problems file a split")
     ap.add_argument("--hide-tests", action="store_true", help="no test in the prompt; public ones still run")
+    for name, about in more.items(): ap.add_argument(f"--{name}", **about)
     return ap.parse_args()
 
 
@@ -78,7 +79,7 @@ def convert(row, hide=False):
 def main():
     args = arguments(__doc__, URL)
     fields = dict(task_id=int, text=str, code=str, test_list=list, challenge_test_list=list, test_setup_code=str)
-    rows = published(URL, args.source, fields, range(1, 975))
+    rows = published(URL, args.source, fields, 974)
     for split, ids in SPLITS.items():
         save(f"MBPP {split}", [convert(row, args.hide_tests) for row in rows if row["task_id"] in ids], f"{args.out}/{split}.jsonl")
 

@@ -4,7 +4,7 @@ import ast, gzip, json, os, shutil, subprocess, sys
 import pytest
 from conftest import ROOT, SHARED, read, stage, write
 
-import humaneval, mbpp
+import codecontests, evalplus, humaneval, mbpp
 
 ex = stage(2)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")             # of published regular expressions
@@ -46,7 +46,7 @@ def test_what_is_fetched_is_checked(tmp_path, monkeypatch, refused, capsys):
     monkeypatch.setattr(mbpp, "URL", packed.as_uri())
     refused(lambda: importer(mbpp, tmp_path, monkeypatch), "3 rows", "974", "--source")
     assert not (tmp_path / "train.jsonl").exists()
-    assert mbpp.published(packed.as_uri(), None, dict(task_id=int), [11, 600, 700]) == MBPP
+    assert mbpp.published(packed.as_uri(), None, dict(task_id=int), 3) == MBPP
     monkeypatch.setattr(mbpp, "URL", (tmp_path / "gone.jsonl").as_uri())
     refused(lambda: importer(mbpp, tmp_path, monkeypatch), "gone.jsonl", "--source")
     packed.write_bytes(b"no gzip")
@@ -79,6 +79,42 @@ def test_humaneval(tmp_path, monkeypatch, capsys):
     assert p["hidden_tests"] == ["def check(candidate):\n    assert candidate(5, 5) == 10\ncheck(add)"]
     importer(humaneval, tmp_path, monkeypatch, "--source", source, "--hide-tests")
     assert "➞" not in read(tmp_path / "test.jsonl")[0]["prompt"] and 'Example:\n    """' in read(tmp_path / "test.jsonl")[0]["prompt"]
+
+
+def test_evalplus(tmp_path, monkeypatch, capsys):
+    row = dict(HUMANEVAL, base_input=[[1, 2], [5, 5]], plus_input=[[0.5, 0.25], [[1], [2]], ["a", 1]], atol=0)
+    importer(evalplus, tmp_path, monkeypatch, "--set", "humaneval", "--source", write(tmp_path / "h.jsonl", [row]))
+    p, = read(tmp_path / "test.jsonl")
+    # (1, 2) is public; the reference raises at ("a", 1), which is no test then.
+    assert p["public_tests"] == ["assert add(1, 2) == 3"] and p["hidden_tests"] == [
+        "def check(candidate):\n    assert candidate(5, 5) == 10\n    assert close(candidate(0.5, 0.25), 0.75, 1e-06)\n"
+        "    assert candidate([1], [2]) == [1, 2]\n    pass\ncheck(add)"]
+    close = {}
+    exec(evalplus.CLOSE, close)
+    assert close["close"]([1.0, 2], [1.0000001, 2], 1e-6) and not close["close"]([1.0, 2], [1.1, 2], 1e-6) and not close["close"]((1.0,), [1.0], 1e-6)
+
+    row = dict(task_id="Mbpp/2", prompt='"""\nWrite a function to find the shared elements.\nassert set(shared((3, 4), (4, 5))) == set((4,))\n"""\n', entry_point="shared",
+               canonical_solution="def shared(a, b):\n    return tuple(set(a) & set(b))", base_input=[[[3, 4], [4, 5]], [[1, 2], [2, 1]]], plus_input=[[[], [1]]],
+               assertion="assert set(shared((3, 4), (4, 5))) == set((4,))", atol=0)
+    importer(evalplus, tmp_path, monkeypatch, "--set", "mbpp", "--source", write(tmp_path / "m.jsonl", [row]))
+    p, = read(tmp_path / "test.jsonl")
+    assert p["public_tests"] == ["assert set(shared((3, 4), (4, 5))) == set((4,))"]
+    assert p["hidden_tests"] == ["assert set(shared((1, 2), (2, 1))) == {1, 2}", "assert set(shared((), (1,))) == set()"]
+    assert p["prompt"].startswith("Write a function to find the shared elements. Your code should pass this test:\n\nassert set(shared((3, 4)")
+
+
+def test_codecontests(tmp_path, monkeypatch, capsys):
+    pair = lambda *pairs: dict(input=[a for a, _ in pairs], output=[b for _, b in pairs])
+    row = dict(name="1_A. Sum", description="Add them.\n\nExample\n\nInput\n\n1 2\n\nOutput\n\n3", public_tests=pair(("1 2\n", "3\n")), private_tests=pair(("5 5\n", "10\n")),
+               generated_tests=pair(("1 2\n", "3\n"), ("0 0\n", "0\n")), solutions=dict(language=[2, 3, 3], solution=["int main(){}", "print(3)", "print(sum(map(int, input().split())))"]))
+    hopeless = dict(row, name="2_B. Lost", solutions=dict(language=[3], solution=["print(3)"]))
+    importer(codecontests, tmp_path, monkeypatch, "--source", write(tmp_path / "c.jsonl", [row, hopeless]))
+    p, = read(tmp_path / "test.jsonl")
+    assert p["task_id"] == "1_A. Sum" and p["reference"].startswith("print(sum") and "Output" in p["prompt"]
+    assert p["public_tests"] == [dict(input="1 2\n", output="3\n")] and p["hidden_tests"] == [dict(input="5 5\n", output="10\n"), dict(input="0 0\n", output="0\n")]
+    assert "1 left out" in capsys.readouterr().out
+    importer(codecontests, tmp_path, monkeypatch, "--source", tmp_path / "c.jsonl", "--hide-tests")
+    assert read(tmp_path / "test.jsonl")[0]["prompt"].startswith("Add them.\n\nWrite a Python program")
 
 
 @published
