@@ -105,12 +105,15 @@ echo "── evaluation, after $SECONDS s"
 evaluate base 5 base/verifier
 for method in $METHODS; do
   for i in $(seq "$ITERATIONS"); do
-    x=$method-$i
-    [ "$i" = "$ITERATIONS" ] || [ "$method" = mucode ] || continue           # of its rivals the last policy is enough
-    if [ "$MANY" -gt 5 ] && [ "$x" = "mucode-$ITERATIONS" ]; then            # the full table: more candidates, and rivals of its verifier
+    x=$method-$i n=5 others=""
+    if [ "$i" -lt "$ITERATIONS" ]; then                                          # on the way, of μCode alone
+      [ "$method" = mucode ] || continue
+      [ "$MANY" -gt 5 ] || n=1
+    elif [ "$MANY" -gt 5 ] && [ "$method" = mucode ]; then                       # the full table: more candidates, other verifiers
       verifier "$x/bce" bce base/turn*.steps.jsonl $method-*/turn*.steps.jsonl
-      evaluate "$x" "5 $MANY" "$x/verifier" "$x/bce/verifier" base/verifier
-    else evaluate "$x" 5 "$x/verifier"; fi
+      n="5 $MANY" others="$x/bce/verifier base/verifier"
+    fi
+    evaluate "$x" "$n" "$x/verifier" $others
   done
 done
 python "$HERE/06_eval.py" report --run . --out report.md
