@@ -19,11 +19,12 @@ WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings,
          "completion": "```python\\ndef f(xs): …```", "tokens": 12}
 RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
         python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
+        python 01_rollout.py … --server http://localhost:8000/v1 --policy NAME     an engine that serves the model as NAME
 COSTS   the embedded world: 6 to 16 s a turn on two CPU cores, 4 s of them imports
 
 Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
 """
-import argparse, hashlib, json, os, sys
+import argparse, contextlib, hashlib, json, os, sys, time
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -86,21 +87,33 @@ def is_chat(messages):
 
 
 def fit(tokenizer, messages, room):
-    """Drop the oldest (y, o) of a state until it has at most `room` tokens.
+    """Drop the oldest (y, o) of a state until it has at most `room` tokens → (messages, ids).
 
-    → (messages, ids, pairs dropped); ids is None where x alone is too long. The shortened chat is what
-    the row keeps, so that training sees what was sampled from.
+    ids is None where x alone is too long. The shortened chat is what the row keeps, so that training
+    sees what was sampled from.
     """
-    dropped = 0
     while len(ids := render(tokenizer, messages)) > room:
-        if len(messages) < 3: return messages, None, dropped
-        messages, dropped = messages[:1] + messages[3:], dropped + 1
-    return messages, ids, dropped
+        if len(messages) < 3: return messages, None
+        messages = without_oldest(messages)
+    return messages, ids
+
+
+def without_oldest(messages):
+    """A state without its first (y, o)."""
+    return messages[:1] + messages[3:]
 
 
 # ── The model ────────────────────────────────────────────────────────────────────────────────────
 # torch and transformers take seconds to import, so they are imported where they are needed: a bad
 # input file is reported at once, and importing this stage costs nothing.
+
+@contextlib.contextmanager
+def in_memory(what):
+    """A GPU that is too small ends the stage with one line that says which dial to turn."""
+    import torch
+    try: yield
+    except torch.OutOfMemoryError: stop(f"out of memory: no room for {what}")
+
 
 def pick_device():
     import torch
@@ -119,15 +132,15 @@ def load_tokenizer(path):
     return tokenizer
 
 
-def load_policy(path):
-    """π from a checkpoint folder or hub name → (model, tokenizer). bfloat16 on cuda, float32 elsewhere."""
+def load_policy(path, dtype=None):
+    """π from a checkpoint folder or hub name → (model, tokenizer). dtype: if not said, bfloat16 on cuda, float32 elsewhere."""
     import torch
     from transformers import AutoModelForCausalLM
     tokenizer, device = load_tokenizer(path), pick_device()
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
     try: model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
     except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({why(path, e)})")
-    return model.to(device).eval(), tokenizer
+    with in_memory(f"the weights of {path}; take a smaller model"): return model.to(device).eval(), tokenizer
 
 
 def why(path, error):
@@ -215,10 +228,55 @@ def sample(model, tokenizer, prompts, keys, temperature, max_new_tokens, batch_s
         for start in range(0, len(order), batch_size):
             part = order[start:start + batch_size]
             noises = np.stack([noise(seed, *keys[i], max_new_tokens) for i in part])
-            answers = sample_batch(model, [prompts[i] for i in part], noises, temperature, max_new_tokens, stops)
+            with in_memory(f"{len(part)} rows of up to {len(prompts[part[0]])} + {max_new_tokens} tokens; lower --batch-size"):
+                answers = sample_batch(model, [prompts[i] for i in part], noises, temperature, max_new_tokens, stops)
             for i, ids in zip(part, answers):
                 yield i, tokenizer.decode(ids, skip_special_tokens=True), len(ids)
             bar.update(len(part))
+
+
+# ── Past one machine: somebody else's engine ─────────────────────────────────────────────────────
+
+def ask(server, model, state, temperature, max_new_tokens, seed):
+    """One completion of `state["messages"]` by an OpenAI-compatible server → (completion, tokens).
+
+    A chat that the server refuses loses its oldest (y, o) in place, as `fit` would do. A server that is
+    busy or gone is asked again after 1, 2, 4, … seconds; in the end, ConnectionError.
+    """
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', 'none')}"}
+    for pause in (1, 2, 4, 8, 16, 32, None):
+        body = dict(model=model, messages=state["messages"], temperature=temperature, top_p=1.0, max_tokens=max_new_tokens, seed=seed)
+        try:
+            with urlopen(Request(f"{server}/chat/completions", json.dumps(body).encode(), headers), timeout=600) as reply:
+                answer = json.load(reply)
+            return answer["choices"][0]["message"]["content"] or "", answer["usage"]["completion_tokens"]
+        except HTTPError as e:
+            problem = f"HTTP {e.code}, {e.read(200).decode(errors='replace')}"
+            if e.code in (400, 413, 422) and len(state["messages"]) >= 3: state["messages"] = without_oldest(state["messages"]); continue
+            if e.code < 500 and e.code not in (408, 409, 429): break
+        except (OSError, ValueError, LookupError, TypeError) as e: problem = f"{type(e).__name__}, {e}"
+        if pause: time.sleep(pause)
+    raise ConnectionError(f"{server}, task_id '{state['task_id']}': no completion ({' '.join(problem.split())})")
+
+
+def sample_server(server, model, states, temperature, max_new_tokens, concurrency, seed):
+    """As `sample`, by a server that works on `concurrency` requests at a time. Its noise is its own: the
+    seed of each row is sent along, and whether it makes the same text again is up to the engine."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+    from tqdm import tqdm
+    with ThreadPoolExecutor(concurrency) as pool:
+        asked = {}
+        for i, s in enumerate(states):
+            own = int(noise(seed, s["task_id"], s["trajectory"], s["turn"], 1)[0] * 2 ** 31)
+            asked[pool.submit(ask, server, model, s, temperature, max_new_tokens, own)] = i
+        try:
+            for done in tqdm(as_completed(asked), total=len(asked), desc="  sampling", unit="program", disable=None, leave=False):
+                yield asked[done], *done.result()
+        except ConnectionError as e:
+            pool.shutdown(cancel_futures=True)                  # one row failed for good: ask for no more
+            stop(e)
 
 
 # ── One turn ─────────────────────────────────────────────────────────────────────────────────────
@@ -257,6 +315,20 @@ def read_states(args):
     return open_states(problems, previous, args.trajectories, args.name)
 
 
+def fit_all(tokenizer, states, room, args):
+    """The prompt (token ids) of each state; `messages` of a state that was shortened are replaced."""
+    prompts, fitted = [], {}
+    for state in states:
+        text = json.dumps(state["messages"])                                     # trajectories of a problem begin alike
+        if text not in fitted: fitted[text] = fit(tokenizer, state["messages"], room)
+        state["messages"], ids = fitted[text]
+        if ids is None:
+            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
+                 f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
+        prompts.append(ids)
+    return prompts
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--problems", required=True, help="problems.jsonl")
@@ -268,6 +340,8 @@ def main():
     ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy")
     ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
     ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together")
+    ap.add_argument("--server", help="URL of an OpenAI-compatible API (…/v1) that samples instead; --policy is the model's name there")
+    ap.add_argument("--concurrency", type=int, default=64, help="requests to --server at a time")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():
@@ -278,38 +352,34 @@ def main():
     if not states:
         print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
         return
-    model, tokenizer = load_policy(args.policy)
-    room, shortened, prompts, fitted = context_length(model) - args.max_new_tokens, 0, [], {}
-    for state in states:
-        text = json.dumps(state["messages"])                                     # trajectories of a problem begin alike
-        if text not in fitted: fitted[text] = fit(tokenizer, state["messages"], room)
-        state["messages"], ids, dropped = fitted[text]
-        if ids is None:
-            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
-                 f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
-        shortened += dropped > 0
-        prompts.append(ids)
-
     keys = [(s["task_id"], s["trajectory"], s["turn"]) for s in states]
-    settings = json.dumps({k: v for k, v in sorted(vars(args).items()) if k not in ("out", "batch_size")})
+    settings = json.dumps({k: v for k, v in sorted(vars(args).items()) if k not in ("out", "batch_size", "concurrency")})
     rows = finished_rows(args.out + ".part", settings)
     if rows: print(f"  going on from {len(rows)} finished rows in {args.out}.part")
-    todo = [i for i, key in enumerate(keys) if key not in rows]
+    todo = [s for s, key in zip(states, keys) if key not in rows]
+    if args.server: answers = sample_server(args.server, args.policy, todo, args.temperature, args.max_new_tokens, args.concurrency, args.seed)
+    else:
+        model, tokenizer = load_policy(args.policy)
+        prompts = fit_all(tokenizer, todo, context_length(model) - args.max_new_tokens, args)
+        answers = sample(model, tokenizer, prompts, [key for key in keys if key not in rows],
+                         args.temperature, args.max_new_tokens, args.batch_size, args.seed)
     os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
     with open(args.out + ".part", "w", encoding="utf-8") as file:
         file.write("\n".join([settings, *map(json.dumps, rows.values())]) + "\n")
-        for j, completion, tokens in sample(model, tokenizer, [prompts[i] for i in todo], [keys[i] for i in todo],
-                                            args.temperature, args.max_new_tokens, args.batch_size, args.seed):
-            rows[keys[todo[j]]] = dict(states[todo[j]], completion=completion, tokens=tokens)
-            file.write(json.dumps(rows[keys[todo[j]]]) + "\n")
+        for j, completion, tokens in answers:
+            row = dict(todo[j], completion=completion, tokens=tokens)
+            rows[row["task_id"], row["trajectory"], row["turn"]] = row
+            file.write(json.dumps(row) + "\n")
     rows = [rows[key] for key in keys]
     write_jsonl(args.out, rows)
 
-    lost = f"; {shortened} states lost their oldest turns to fit the context" if shortened else ""
+    lost = sum(len(r["messages"]) < 2 * r["turn"] - 1 for r in rows)
+    lost = f"; {lost} states have lost their oldest turns to fit the context" if lost else ""
     print(f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, "
           f"{sum(r['tokens'] for r in rows)} tokens{lost} → {args.out}")
+    seen = "\n".join(m["content"] for m in rows[0]["messages"]) + "\n" if args.server else tokenizer.decode(render(tokenizer, rows[0]["messages"]))
     print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:\n    "
-          + (tokenizer.decode(prompts[0]) + rows[0]["completion"]).replace("\n", "\n    "))
+          + (seen + rows[0]["completion"]).replace("\n", "\n    "))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ import argparse, hashlib, importlib, json, os, random, sys
 rollout = importlib.import_module("01_rollout")
 policy = importlib.import_module("05_train_policy")       # later in the tour: how a learning rate decays, a checkpoint is written
 
+DIALS = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
+
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 # The same lines in every stage, so that each file can be read alone (skip them after the first).
@@ -161,7 +163,7 @@ def forward(model, sequences):
     width, pad = max(map(len, sequences)), model.config.pad_token_id
     ids = torch.tensor([s + [pad] * (width - len(s)) for s in sequences], device=model.device)             # (B, T)
     mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=model.device)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda", cache_enabled=False):
         return model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, 0].float()
 
 
@@ -174,7 +176,9 @@ def score_sequences(model, sequences, batch_size, label="scoring"):
     with torch.inference_mode():
         for start in starts:
             part = order[start:start + batch_size]
-            for i, score in zip(part, forward(model, [sequences[i] for i in part]).tolist()): scores[i] = score
+            with rollout.in_memory(f"{len(part)} programs in a pass; lower --score-batch (in stage 06: --batch-size)"):
+                got = forward(model, [sequences[i] for i in part]).tolist()
+            for i, score in zip(part, got): scores[i] = score
     return scores
 
 
@@ -221,11 +225,12 @@ def train(model, fit, held, args):
             batch, labels, owners = draw_programs(here, args.programs, rng)
             rate = policy.learning_rate((epoch - 1) * per_epoch + step, args.epochs * per_epoch, args.lr)
             for group in optimizer.param_groups: group["lr"] = rate
-            scores = forward(model, batch)                                                                  # (B,)
-            loss = loss_of(scores, torch.tensor(labels, device=model.device), torch.tensor(owners, device=model.device))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            with rollout.in_memory(DIALS):
+                scores = forward(model, batch)                                                              # (B,)
+                loss = loss_of(scores, torch.tensor(labels, device=model.device), torch.tensor(owners, device=model.device))
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             total += loss.item()
             bar.update(1)
@@ -268,6 +273,7 @@ def main_train(args):
         stop(f"{args.steps[0]}: {what} by fields 'public_passed' and 'hidden_passed', so there is nothing "
              "to tell apart; sample more trajectories or other problems")
     model, tokenizer = load_verifier(args.base, new_head=True, seed=args.seed)
+    if args.gradient_checkpointing: model.gradient_checkpointing_enable()
     fit, held = [], []
     for task, mine in both.items():
         sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for code in mine]
@@ -319,6 +325,8 @@ def main():
         p.add_argument("--lr", type=float, default=1e-6, help="peak learning rate")
         p.add_argument("--batch-size", type=int, default=4, help="problems an optimiser step")
         p.add_argument("--programs", type=int, default=16, help="programs of a problem in one step, at most")
+        p.add_argument("--gradient-checkpointing", action="store_true",
+                       help="keep one activation a layer and compute the rest again: a third slower, far less memory")
         p.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():

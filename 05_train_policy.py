@@ -25,6 +25,8 @@ import argparse, importlib, json, os, random, shutil, sys
 
 rollout = importlib.import_module("01_rollout")
 
+DIALS = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
+
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 # The same lines in every stage, so that each file can be read alone (skip them after the first).
@@ -146,17 +148,19 @@ def train(model, examples, batches, peak, most_tokens):
     for step, batch in enumerate(tqdm(batches, desc="  training", unit="step", disable=None, leave=False)):
         for group in optimizer.param_groups: group["lr"] = learning_rate(step, len(batches), peak)
         count, total = sum(examples[i][1] for i in batch), 0.0  # completion tokens of the whole step
-        for part in split_batch(batch, lengths, most_tokens):
-            ids, targets = (x.to(device) for x in collate([examples[i] for i in part]))
-            # Logits are made from the last prompt token on only: with a large vocabulary they are what fills a GPU.
-            keep = ids.shape[1] + 1 - min(len(examples[i][0]) - examples[i][1] for i in part)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits       # (B, keep, V)
-            loss = completion_loss(logits, targets) / count     # parts add up to the mean over the step
-            loss.backward()
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        with rollout.in_memory(DIALS):
+            for part in split_batch(batch, lengths, most_tokens):
+                ids, targets = (x.to(device) for x in collate([examples[i] for i in part]))
+                # Logits are made from the last prompt token on only: with a large vocabulary they are what fills a GPU.
+                keep = ids.shape[1] + 1 - min(len(examples[i][0]) - examples[i][1] for i in part)
+                # Not cached: bfloat16 copies of all weights would take two bytes a parameter more.
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+                    logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits   # (B, keep, V)
+                loss = completion_loss(logits, targets) / count  # parts add up to the mean over the step
+                loss.backward()
+                total += loss.item()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(total)
     return losses
@@ -199,6 +203,8 @@ def main():
     ap.add_argument("--batch-size", type=int, default=32, help="examples an optimiser step")
     ap.add_argument("--tokens-per-pass", type=int, default=16384,
                     help="padded tokens in one forward pass; lower it if memory runs out")
+    ap.add_argument("--gradient-checkpointing", action="store_true",
+                    help="keep one activation a layer and compute the rest again: a third slower, far less memory")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     for flag, value in vars(args).items():
@@ -209,8 +215,9 @@ def main():
     rows = read_examples(args.examples)
     import torch
     torch.manual_seed(args.seed)
-    model, tokenizer = rollout.load_policy(args.base)
-    model = model.float().train()
+    model, tokenizer = rollout.load_policy(args.base, torch.float32)
+    if args.gradient_checkpointing: model.gradient_checkpointing_enable()
+    model.train()
     stops, room, examples, encoded = rollout.stop_ids(model, tokenizer), rollout.context_length(model), [], {}
     for path, n, row in rows:
         text = json.dumps([row["prompt"], row["completion"]])                       # many examples are alike

@@ -38,7 +38,7 @@ def convert(row, hide):
 def main():
     args = mbpp.arguments(__doc__, None)
     fields = dict(name=str, description=str, solutions=dict, **dict.fromkeys(PAIRS, dict))
-    rows = mbpp.published(None, args.source, fields, None, "name")
+    rows = mbpp.published(None, args.source, fields, None, "name")[:args.limit or None]
     candidates = [convert(row, args.hide_tests) for row in rows]
     table = {mine[0]["task_id"]: mine[0] for mine in candidates if mine}
     verdicts = execute.execute(table, [(p["task_id"], p["reference"]) for mine in candidates for p in mine], timeout=10)

@@ -118,7 +118,7 @@ def main():
     fields = dict(task_id=str, prompt=str, canonical_solution=str, entry_point=str, base_input=list, plus_input=list)
     rows = mbpp.published(URLS[args.set], args.source, fields, dict(humaneval=164, mbpp=378)[args.set])
     problems = list((from_humaneval if args.set == "humaneval" else from_mbpp)(rows, args.hide_tests))
-    mbpp.save(f"{args.set}+ test", problems, f"{args.out}/test.jsonl")
+    mbpp.save(f"{args.set}+ test", problems, f"{args.out}/test.jsonl", args.limit)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def main():
     found = examples_of(rows)
     right = right_ones(rows, found)
     problems = [convert(row, found[row["task_id"]], right[row["task_id"]], args.hide_tests) for row in rows]
-    mbpp.save("HumanEval test", problems, f"{args.out}/test.jsonl")
+    mbpp.save("HumanEval test", problems, f"{args.out}/test.jsonl", args.limit)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ def published(url, source, fields, count, key="task_id"):
     return rows
 
 
-def save(name, problems, path):
-    """Write the problems whose reference program passes their tests, public and hidden; name the others."""
+def save(name, problems, path, limit):
+    """Write the problems (the first `limit`; 0: all) whose reference program passes their tests, public and hidden; name the others."""
+    problems = problems[:limit or None]
     table = {p["task_id"]: p for p in problems}
     verdicts = execute.execute(table, [(p["task_id"], p["reference"]) for p in problems], timeout=10)
     good = [p for p in problems if verdicts[p["task_id"], p["reference"]][:2] == (True, True)]
@@ -56,8 +57,11 @@ def arguments(doc, default, more={}):
     ap.add_argument("--source", required=not default, help="the file as published" + f" (absent: fetched from {default})" * bool(default))
     ap.add_argument("--out", required=True, help="folder for one problems file a split")
     ap.add_argument("--hide-tests", action="store_true", help="no test in the prompt; public ones still run")
+    ap.add_argument("--limit", type=int, default=0, help="only so many problems of a split, for a first look (0: all)")
     for name, about in more.items(): ap.add_argument(f"--{name}", **about)
-    return ap.parse_args()
+    args = ap.parse_args()
+    if args.limit < 0: execute.stop(f"--limit is {args.limit}: too small")
+    return args
 
 
 # ── MBPP ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,7 +85,7 @@ def main():
     fields = dict(task_id=int, text=str, code=str, test_list=list, challenge_test_list=list, test_setup_code=str)
     rows = published(URL, args.source, fields, 974)
     for split, ids in SPLITS.items():
-        save(f"MBPP {split}", [convert(row, args.hide_tests) for row in rows if row["task_id"] in ids], f"{args.out}/{split}.jsonl")
+        save(f"MBPP {split}", [convert(row, args.hide_tests) for row in rows if row["task_id"] in ids], f"{args.out}/{split}.jsonl", args.limit)
 
 
 if __name__ == "__main__":

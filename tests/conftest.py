@@ -1,5 +1,5 @@
 """What the tests share: the stages by number, a way to run one in this process, small rows, a tiny model."""
-import importlib, json, os, sys
+import importlib, json, os, re, sys
 
 import pytest
 
@@ -61,3 +61,38 @@ def tiny(tmp_path_factory):
     cafe.make_model(tokenizer, 0).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+# Chat templates as three families write them, less tools and system prompts: {family: (template, the token that ends an answer)}
+MODELS = dict(
+    llama=("{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+           "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}", "<|eot_id|>"),
+    qwen2=("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
+           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}", "<|im_end|>"),
+    gemma2=("{{ '<bos>' }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}", "<end_of_turn>"))
+
+
+def make_model(path, family, texts, vocabulary=400, context=512, **shape):
+    """A random model of a family, 2 layers if not said otherwise, and a byte-level tokenizer trained on `texts`.
+
+    As published: Llama has no padding token, Qwen2 pads with its end token, and Gemma's `eos` is not what ends an answer.
+    """
+    import torch, transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    torch.manual_seed(0)
+    template, end = MODELS[family]
+    special = list(dict.fromkeys([*re.findall(r"<[\w|]+>", template), "<eos>"]))
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    raw.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=template, eos_token="<eos>" if family == "gemma2" else end,
+                                                     pad_token=dict(llama=None, qwen2=end, gemma2="<bos>")[family])
+    config = transformers.AutoConfig.for_model(family, **dict(dict(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        max_position_embeddings=context, bos_token_id=None, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id), **shape))
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.generation_config = transformers.GenerationConfig(eos_token_id=sorted({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)}))
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)

@@ -1,5 +1,6 @@
 """Stage 01: what the model sees, which token it gets, who goes on."""
-import json, shutil
+import json, shutil, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -72,10 +73,10 @@ def test_a_state_that_is_too_long_loses_its_oldest_turns(tiny):
     tokenizer = ex.load_tokenizer(str(tiny))
     chat = [dict(role="user", content="x")] + [dict(role=r, content=f"{r[0]}{k}" * 9) for k in (1, 2, 3) for r in ("assistant", "user")]
     sizes = [len(ex.render(tokenizer, chat[:1] + chat[1 + 2 * k:])) for k in range(4)]
-    assert ex.fit(tokenizer, chat, sizes[0])[::2] == (chat, 0)
-    messages, ids, dropped = ex.fit(tokenizer, chat, sizes[0] - 1)
-    assert messages == chat[:1] + chat[3:] and len(ids) == sizes[1] and dropped == 1
-    assert ex.fit(tokenizer, chat, sizes[3])[::2] == (chat[:1], 3)
+    assert ex.fit(tokenizer, chat, sizes[0])[0] == chat
+    messages, ids = ex.fit(tokenizer, chat, sizes[0] - 1)
+    assert messages == chat[:1] + chat[3:] and len(ids) == sizes[1]
+    assert ex.fit(tokenizer, chat, sizes[3])[0] == chat[:1]
     assert ex.fit(tokenizer, chat, sizes[3] - 1)[1] is None
 
 
@@ -97,7 +98,7 @@ def test_stage_goes_on_from_finished_rows(tmp_path, tiny, capsys):
     assert rollout(tiny, problems, tmp_path / "seed", "--seed", 1) != whole
     rows = whole.decode().splitlines(keepends=True)
     assert set(json.loads(rows[0])) == {"policy", "task_id", "trajectory", "turn", "messages", "completion", "tokens"} and len(rows) == 6
-    settings = dict(max_new_tokens=6, name="base", policy=str(tiny), previous=None, problems=str(problems), seed=0, temperature=0.7, trajectories=3)
+    settings = dict(max_new_tokens=6, name="base", policy=str(tiny), previous=None, problems=str(problems), seed=0, server=None, temperature=0.7, trajectories=3)
     marked = dict(json.loads(rows[1]), completion="finished before the kill")
     for some, expected in [(settings, True), (dict(settings, seed=1), False)]:       # rows of another seed are not taken over
         (tmp_path / "cut.part").write_text(json.dumps(some) + "\n" + json.dumps(marked) + "\n" + rows[2][:20])
@@ -125,3 +126,59 @@ def test_bad_input(tmp_path, tiny, refused):
     refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [{**step("a"), "public_passed": "no"}])), "row 1", "public_passed")
     refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [step("a"), step("a")])), "row 2", "trajectory")
     assert not out.exists()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server of OpenAI's form on loopback. server(answer): answer(body) gives a text, or an HTTP status → its URL."""
+    monkeypatch.setattr(ex.time, "sleep", lambda seconds: None)
+    running = []
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                said = answer(body) if self.path == "/v1/chat/completions" else 404
+                data = json.dumps(dict(choices=[dict(message=dict(content=said))], usage=dict(completion_tokens=7))).encode()
+                self.send_response(said if isinstance(said, int) else 200)
+                self.end_headers()
+                self.wfile.write(data)
+            def log_message(self, *args): pass
+        running.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=running[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}/v1"
+    yield start
+    for s in running: s.shutdown()
+
+
+def test_a_server_writes_the_same_rows(tmp_path, server):
+    write(tmp_path / "p", [problem(t) for t in "abc"])
+    heard, busy = [], threading.Semaphore(2)
+    def answer(body):
+        assert busy.acquire(blocking=False), "more requests at a time than --concurrency"
+        heard.append(body)
+        busy.release()
+        return 503 if len(heard) == 2 else body["messages"][0]["content"].upper()
+    run(1, "--problems", tmp_path / "p", "--server", server(answer), "--policy", "some/model", "--out", tmp_path / "s", "--trajectories", 2,
+        "--concurrency", 2, "--max-new-tokens", 11, "--temperature", 0.5)
+    rows = read(tmp_path / "s")
+    assert [(r["task_id"], r["trajectory"], r["turn"]) for r in rows] == [(t, k, 1) for t in "abc" for k in (0, 1)]
+    assert all(r["completion"] == f"WRITE F FOR {r['task_id'].upper()}." and r["tokens"] == 7 and r["policy"] == "base" for r in rows)
+    assert len(heard) == 7 and len({body["seed"] for body in heard}) == 6                # the refused one was asked again
+    assert all((b["model"], b["max_tokens"], b["temperature"], b["top_p"]) == ("some/model", 11, 0.5, 1.0) for b in heard)
+
+
+def test_a_state_that_the_server_finds_too_long_loses_its_oldest_turn(tmp_path, server):
+    write(tmp_path / "p", [problem("a")])
+    chat = [dict(role="user", content="x"), dict(role="assistant", content="y1"), dict(role="user", content="o1")]
+    write(tmp_path / "t2", [step("a", turn=2, messages=chat, completion="y2", feedback="o2")])
+    run(1, "--problems", tmp_path / "p", "--previous", tmp_path / "t2", "--policy", "m", "--out", tmp_path / "s",
+        "--server", server(lambda body: 400 if len(body["messages"]) > 3 else "y3"))
+    assert [m["content"] for m in read(tmp_path / "s")[0]["messages"]] == ["x", "y2", "o2"]
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_server_that_does_not_answer_is_one_line(tmp_path, server, refused, status):
+    write(tmp_path / "p", [problem("a")])
+    url = server(lambda body: status)
+    refused(lambda: run(1, "--problems", tmp_path / "p", "--policy", "m", "--out", tmp_path / "s", "--server", url), url, f"HTTP {status}", "'a'")
+    assert not (tmp_path / "s").exists()

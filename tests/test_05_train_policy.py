@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from conftest import read, run, stage, write
+from conftest import MODELS, make_model, read, run, stage, write
 
 ex = stage(5)
 rollout = stage(1)
@@ -35,6 +35,42 @@ def test_the_end_token_carries_loss_and_nothing_follows_it(tiny, template):
     ids, n = ex.encode_example(tokenizer, prompt, [dict(role="assistant", content="ys[0]")], [tokenizer.eos_token_id])
     assert tokenizer.decode(ids[-n:]) == "ys[0]<|end|>"
     assert ids[:-n] == rollout.render(tokenizer, prompt)
+
+
+@pytest.mark.parametrize("family, before, after", [
+    ("llama", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nwrong<|eot_id|>"
+              "<|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "ys[0]<|eot_id|>"),
+    ("qwen2", "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nwrong<|im_end|>\n<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\n", "ys[0]<|im_end|>"),
+    ("gemma2", "<bos><start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nwrong<end_of_turn>\n<start_of_turn>user\nb<end_of_turn>\n<start_of_turn>model\n",
+     "ys[0]<end_of_turn>")])
+def test_loss_mask_token_by_token(tmp_path, family, before, after):
+    make_model(tmp_path, family, ["ys[0]"])
+    model, tokenizer = rollout.load_policy(str(tmp_path))
+    prompt = [dict(role="user", content="a"), dict(role="assistant", content="wrong"), dict(role="user", content="b")]
+    example = ex.encode_example(tokenizer, prompt, [dict(role="assistant", content="ys[0]")], rollout.stop_ids(model, tokenizer))
+    ids, targets = ex.collate([example, ([3] * 99, 1)])                              # beside a longer one, so that it is padded
+    ids, targets = ids[0].tolist(), targets[0].tolist()
+    start, count = len(example[0]) - example[1], example[1]
+    assert targets == [-100] * start + ids[start:start + count] + [-100] * (99 - start - count)
+    text = [tokenizer.decode([i]) for i in ids]
+    assert "".join(text[:start]) == before and "".join(text[start:start + count]) == after and text[start + count - 1] == MODELS[family][1]
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
+    losses = []
+    for checkpointing in (False, True):
+        model, _ = rollout.load_policy(str(tiny), torch.float32)
+        if checkpointing: model.gradient_checkpointing_enable()
+        losses.append(ex.train(model.train(), [([5, 6, 7, 8], 2), ([9, 10], 1)], [[0, 1]] * 3, 1e-2, 100))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0][2] < losses[0][0]
+
+
+def test_out_of_memory_is_one_line(tiny, refused, monkeypatch):
+    model, _ = rollout.load_policy(str(tiny), torch.float32)
+    def full(*a, **k): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    monkeypatch.setattr(model, "forward", full)
+    refused(lambda: ex.train(model, [([5, 6], 1)], [[0]], 1e-3, 100), "out of memory", "--tokens-per-pass", "--gradient-checkpointing")
+    refused(lambda: list(rollout.sample(model, rollout.load_tokenizer(str(tiny)), [[5, 6]], [("p", 0, 1)], 0.7, 4, 8, 0)), "out of memory", "--batch-size")
 
 
 def test_a_template_that_rewrites_the_prompt_is_refused(tiny):

@@ -2,45 +2,19 @@
 import importlib, os, re, subprocess, sys
 
 import pytest
-from conftest import ROOT, STAGES, problem, read, run, stage, write
+from conftest import MODELS, ROOT, STAGES, make_model, problem, read, run, write
 
 TASKS = [("add", "Add two numbers.", "a, b", "a + b", ["add(1, 2) == 3"], ["add(5, 5) == 10", "add(-1, 0) == -1"]),
          ("twice", "Double a number.", "x", "2 * x", ["twice(4) == 8"], ["twice(0) == 0", "twice(-3) == -6"]),
          ("last", "The last item of a list.", "xs", "xs[-1]", ["last([1, 7]) == 7"], ["last([3]) == 3", "last('ab') == 'b'"]),
          ("size", "How many items a list has.", "xs", "len(xs)", ["size([]) == 0"], ["size([1, 2]) == 2"])]
-LLAMA = ("{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
-         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
-QWEN = ("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
-
-
-def make_model(path, kind, problems):
-    """A random 2-layer model of a real architecture, with a tokenizer and a chat template of its family; Qwen pads with its end-of-text token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-    import torch
-    torch.manual_seed(0)
-    special = re.findall(r"<\|\w+\|>", LLAMA if kind == "llama" else QWEN)
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    raw.train_from_iterator([p["prompt"] + p["reference"] for p in problems], trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(dict.fromkeys(special)), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    end = "<|eot_id|>" if kind == "llama" else "<|im_end|>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=end, pad_token=None if kind == "llama" else end, chat_template=LLAMA if kind == "llama" else QWEN)
-    config, model = (LlamaConfig, LlamaForCausalLM) if kind == "llama" else (Qwen2Config, Qwen2ForCausalLM)
-    model = model(config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-                         max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id))
-    model.generation_config = GenerationConfig(eos_token_id=[tokenizer.eos_token_id])
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("kind", MODELS)
 def test_six_stages(tmp_path, kind, monkeypatch):
     monkeypatch.chdir(tmp_path)
     problems = [problem(name, prompt=f"{text} Write {name}({args}).", entry_point=name, public=["assert " + t for t in public],
                         hidden=["assert " + t for t in hidden], reference=f"def {name}({args}):\n    return {body}") for name, text, args, body, public, hidden in TASKS]
     write(tmp_path / "p", problems)
-    make_model(tmp_path / "model", kind, problems)
+    make_model(tmp_path / "model", kind, [p["prompt"] + p["reference"] for p in problems])
     # School: each problem with its own program, and with another's body half of the time, so that it writes right and wrong ones.
     chat = lambda p, body: dict(task_id=p["task_id"], prompt=[dict(role="user", content=p["prompt"])],
                                 completion=[dict(role="assistant", content=f"```python\n{p['reference'].rpartition('return')[0]}return {body}\n```")])
@@ -95,7 +69,7 @@ def test_an_unknown_preset_is_refused(tmp_path):
     assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'")])
+@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'"), (dict(MODEL="gpt2"), "PRESET=mbpp")])
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, words):
     done = shell(tmp_path, PRESET="smoke", **settings)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
