@@ -10,6 +10,7 @@ results are never read here.
 Noise by row. Token k of a row is drawn by inverse CDF from the k-th number of a stream that is seeded
 with hash(seed, task_id, trajectory, turn). So what a row says does not depend on its neighbours in the
 batch, and a run that was cut off goes on from its finished rows (in NAME.part) to the same bytes.
+(On a GPU, bfloat16 sums are rounded differently for other batch shapes, which now and then tips a token.)
 
 READS   problems.jsonl       task_id, prompt (turn 1)
         turn{t−1}.steps.jsonl  --previous (later turns)
