@@ -273,7 +273,7 @@ def main_train(args):
         stop(f"{args.steps[0]}: {what} by fields 'public_passed' and 'hidden_passed', so there is nothing "
              "to tell apart; sample more trajectories or other problems")
     model, tokenizer = load_verifier(args.base, new_head=True, seed=args.seed)
-    if args.gradient_checkpointing: model.gradient_checkpointing_enable()
+    if args.gradient_checkpointing: model.activation_checkpointing_enable()
     fit, held = [], []
     for task, mine in both.items():
         sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for code in mine]

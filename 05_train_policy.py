@@ -219,7 +219,7 @@ def main():
     import torch
     torch.manual_seed(args.seed)
     model, tokenizer = rollout.load_policy(args.base, torch.float32)
-    if args.gradient_checkpointing: model.gradient_checkpointing_enable()
+    if args.gradient_checkpointing: model.activation_checkpointing_enable()
     model.train()
     stops, room, examples, encoded = rollout.stop_ids(model, tokenizer), rollout.context_length(model), [], {}
     for path, n, row in rows:

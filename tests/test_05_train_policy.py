@@ -60,7 +60,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
     losses = []
     for checkpointing in (False, True):
         model, _ = rollout.load_policy(str(tiny), torch.float32)
-        if checkpointing: model.gradient_checkpointing_enable()
+        if checkpointing: model.activation_checkpointing_enable()
         losses.append(ex.train(model.train(), [([5, 6, 7, 8], 2), ([9, 10], 1)], [[0, 1]] * 3, 1e-2, 100))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0][2] < losses[0][0]
 
