@@ -133,6 +133,7 @@ def top1(scores, labels):
 
 # ── Model ────────────────────────────────────────────────────────────────────────────────────────
 
+@rollout.uncollected()
 def load_verifier(path, new_head=False, seed=0):
     """A checkpoint → (R_φ, tokenizer). `new_head`: make R_φ of the language model at `path`."""
     import torch

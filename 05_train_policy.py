@@ -216,9 +216,9 @@ def main():
 
     check_target(args.out)
     rows = read_examples(args.examples)
+    model, tokenizer = rollout.load_policy(args.base, "float32")
     import torch
     torch.manual_seed(args.seed)
-    model, tokenizer = rollout.load_policy(args.base, torch.float32)
     if args.gradient_checkpointing: model.activation_checkpointing_enable()
     model.train()
     stops, room, examples, encoded = rollout.stop_ids(model, tokenizer), rollout.context_length(model), [], {}

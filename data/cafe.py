@@ -118,7 +118,7 @@ def make_demonstrations(rng, combinations, count):
     lessons, problems = [], {}
     for n in range(count):
         order = make_order(rng, rng.choice(combinations))
-        problems[str(n)] = make_problem(rng, str(n), order)
+        problems[str(n)] = dict(make_problem(rng, str(n), order), hidden_tests=[])           # school hears complaints alone
         tries = [draw_reading(rng, order, TAUGHT)]
         open_slots = [slot for slot, readings in order["slots"].items() if len(readings) > 1]
         for _ in range(rng.choice((0, 0, 0, 0, 1, 2)) if open_slots else 0):
