@@ -18,8 +18,9 @@ WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings,
         {"policy": "base", "task_id": "train-67", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
          "completion": "```python\\ndef f(xs): …```", "tokens": 12}
-RUN     python 01_rollout.py --problems problems.jsonl --policy base/policy --out turn1.samples.jsonl
-        python 01_rollout.py … --previous turn1.steps.jsonl --out turn2.samples.jsonl
+RUN     python 01_rollout.py --problems problems/train.jsonl --policy base/policy --name base \\
+            --max-new-tokens 48 --out base/turn1.samples.jsonl                        (in the folder of a run)
+        python 01_rollout.py … --previous base/turn1.steps.jsonl --out base/turn2.samples.jsonl
         python 01_rollout.py … --server http://localhost:8000/v1 --policy NAME     an engine that serves the model as NAME
 COSTS   the embedded world: 6 to 16 s a turn on two CPU cores, 4 s of them imports
 
@@ -54,16 +55,18 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 # ── The chat as tokens: the one place where a state becomes what the model reads ─────────────────
@@ -351,14 +354,14 @@ def main():
     ap.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
     ap.add_argument("--out", required=True, help="samples.jsonl to write")
     ap.add_argument("--previous", help="steps.jsonl of the turn before (absent at turn 1)")
-    ap.add_argument("--name", default="base", help="what the rows call this policy")
-    ap.add_argument("--trajectories", type=int, default=15, help="trajectories a problem (turn 1)")
-    ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy")
-    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
-    ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together")
+    ap.add_argument("--name", default="base", help="what the rows call this policy [%(default)s]")
+    ap.add_argument("--trajectories", type=int, default=15, help="trajectories a problem (turn 1) [%(default)s]")
+    ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy [%(default)s]")
+    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have [%(default)s]")
+    ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together [%(default)s]")
     ap.add_argument("--server", help="URL of an OpenAI-compatible API (…/v1) that samples instead; --policy is the model's name there")
-    ap.add_argument("--concurrency", type=int, default=64, help="requests to --server at a time")
-    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--concurrency", type=int, default=64, help="requests to --server at a time [%(default)s]")
+    ap.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     args = ap.parse_args()
     for flag, value in vars(args).items():
         if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed", "temperature")):

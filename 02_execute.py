@@ -68,16 +68,18 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 STEP_KEY = ("policy", "task_id", "trajectory", "turn")
@@ -93,6 +95,9 @@ def read_problems(path):
                 try: (test["input"] + "", test["output"] + "") if isinstance(test, dict) else compile_test(test)
                 except (KeyError, TypeError, SyntaxError, ValueError):
                     stop(f"{path}, row {n}: field '{kind}' holds {str(test)[:60]!r}, neither Python nor input/output")
+        called = [p["setup"], *(test for test in p["public_tests"] + p["hidden_tests"] if isinstance(test, str))]
+        if called[1:] and p["entry_point"] not in set().union(*(compile_test(test)[3] for test in called)):
+            stop(f"{path}, row {n}: field 'entry_point' is '{p['entry_point']}', which no test calls")
         problems[p["task_id"]] = p
     return problems
 
@@ -133,17 +138,18 @@ def short(text, most=120):
 
 @lru_cache(maxsize=None)
 def compile_test(test):
-    """The source of a test → (its call as a syntax tree, code, code of the expected value or None, names it mentions).
+    """The source of a test → (its call as a syntax tree, code, expected, names it mentions).
 
-    `assert f([1, 2]) == 3` is split at the ==, so that feedback can say what came back and what was expected.
+    `assert f([1, 2]) == 3` is split at the ==, into the code of f([1, 2]) and of the expected 3, so that feedback
+    can name both. For a test of any other form, code is all of it and expected is None.
     """
     import ast
     tree = ast.parse(test)
     shown = tree.body[-1] if tree.body and isinstance(tree.body[-1], ast.Assert) else None
     if shown and len(tree.body) == 1 and isinstance(shown.test, ast.Compare) and [*map(type, shown.test.ops)] == [ast.Eq]:
-        shown, expected = shown.test.left, shown.test.comparators[0]
-        code, right = (compile(ast.Expression(side), "<test>", "eval") for side in (shown, expected))
-        return shown, code, right, mentioned(code) | mentioned(right)
+        shown, value = shown.test.left, shown.test.comparators[0]
+        code, expected = (compile(ast.Expression(side), "<test>", "eval") for side in (shown, value))
+        return shown, code, expected, mentioned(code) | mentioned(expected)
     code = compile(tree, "<test>", "exec")
     return shown, code, None, mentioned(code)
 
@@ -155,16 +161,16 @@ def mentioned(code):
 
 def run_assert(program, names, test):
     """None if the test passes, else one line: the call, what came back or was raised, what was expected."""
-    shown, code, right, _ = compile_test(test)
+    shown, code, expected, _ = compile_test(test)
     wanted = []
     program.calls.clear()
     try:
-        if right is None:
+        if expected is None:
             exec(code, names)                                   # many steps: passes if nothing is raised
             if not program.gone: return None                    # (a bare `except:` in the test may hide the end)
             gave = program.gone
         else:
-            wanted.append(eval(right, names))
+            wanted.append(eval(expected, names))
             value = eval(code, names)
             if value == wanted[0]: return None                  # OUR ==: `value` is plain data by now
             gave = f"gave {short(show(value))}"
@@ -172,12 +178,12 @@ def run_assert(program, names, test):
     except Exception as e: gave = f"raised {e.said}" if hasattr(e, "said") else "gave a wrong answer"
     import ast
     source = ast.unparse(shown) if shown else ""
-    expected = f", expected {short(show(wanted[0]), 80)}" if wanted else f"; the test is: {short(source)}" if source else ""
-    if right is None and program.calls:                         # name the program's last call instead
+    should = f", expected {short(show(wanted[0]), 80)}" if wanted else f"; the test is: {short(source)}" if source else ""
+    if expected is None and program.calls:                      # name the program's last call instead
         name, args, kwargs = program.calls[-1]
         said = [short(show(a), 60) for a in args] + [f"{k}={short(show(v), 60)}" for k, v in kwargs.items()]
         source = f"{name}({', '.join(said)})"
-    return f"`{short(source or 'the test')}` {gave}{expected}"
+    return f"`{short(source or 'the test')}` {gave}{should}"
 
 
 def run_script(zygote, limits, code, test):
@@ -252,7 +258,10 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     programs, verdicts, idle = list(dict.fromkeys(programs)), {}, SimpleQueue()
     limits = dict(timeout=timeout, memory=memory, feedback=feedback)
     zygotes = [start_zygote(limits) for _ in range(min(workers or os.cpu_count(), len(programs)))]
-    for z in zygotes: say_missing(tuple(json.loads(z.reader.readline())), strict); idle.put(z)
+    for z in zygotes:
+        started = z.reader.readline() or stop(f"no Python starts under a limit of {memory} MB; raise --memory")
+        say_missing(tuple(json.loads(started)), strict)
+        idle.put(z)
 
     def work(pair):                                             # in a thread: a judge mostly waits for its program
         z = idle.get()
@@ -660,10 +669,10 @@ def main():
     ap.add_argument("--samples", required=True, help="what stage 01 wrote")
     ap.add_argument("--out", required=True, help="steps.jsonl to write")
     ap.add_argument("--timeout", type=float, default=5.0, help="CPU seconds for loading a program, for its public "
-                    "and for its hidden tests, each; three times as many on the clock")
-    ap.add_argument("--memory", type=int, default=1024, help="MB of address space for a program")
-    ap.add_argument("--feedback", type=int, default=300, help="characters of feedback at most")
-    ap.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time")
+                    "and for its hidden tests, each; three times as many on the clock [%(default)s]")
+    ap.add_argument("--memory", type=int, default=1024, help="MB of address space for a program [%(default)s]")
+    ap.add_argument("--feedback", type=int, default=300, help="characters of feedback at most [%(default)s]")
+    ap.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time [%(default)s]")
     ap.add_argument("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
     args = ap.parse_args()
     for flag, value in vars(args).items():

@@ -2,8 +2,8 @@
 
 What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never
 the history: a program is right or wrong whatever was tried before. It is the language model itself with
-a new scalar head on its last token, trained on the outcomes r = R(x, y) of the programs in D. A problem
-counts (in both losses) if it has right and wrong ones.
+a new scalar head on its last token, trained on the outcomes r = R(x, y) of the programs in D, of those
+problems that have right and wrong ones.
 
     BT    − E log σ(R_φ(x, y⁺) − R_φ(x, y⁻))   right/wrong pairs of the same problem   (the default)
     BCE   − E [r log σ(R_φ) + (1 − r) log(1 − σ(R_φ))]   single programs   (Eq. 2, with the σ it lacks)
@@ -33,7 +33,7 @@ import argparse, hashlib, importlib, json, os, random, sys
 rollout = importlib.import_module("01_rollout")
 policy = importlib.import_module("05_train_policy")       # later in the tour: how a learning rate decays, a checkpoint is written
 
-DIALS = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
+NO_ROOM = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -62,22 +62,25 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 # ── Data ─────────────────────────────────────────────────────────────────────────────────────────
 
 def distinct_programs(steps):
-    """{task_id: {code: right}}. A program is (task_id, code); judged both ways, it counts once, as right."""
+    """{task_id: {code: right}}. A program is (task_id, code). Two calls of stage 02 may judge it differently, where it
+    is near the time limit: then it counts as right."""
     programs = {}
     for s in steps:
         mine = programs.setdefault(s["task_id"], {})
@@ -115,7 +118,7 @@ def bt_loss(scores, labels, owners):
 
 
 def bce_loss(scores, labels, owners=None):
-    """Binary cross-entropy, Eq. 2. scores (B,), labels (B,) of 0/1 → scalar. Problems play no part."""
+    """Binary cross-entropy, Eq. 2. scores (B,), labels (B,) of 0/1 → scalar. Which program is whose plays no part."""
     import torch
     return torch.nn.functional.binary_cross_entropy_with_logits(scores, labels.float())
 
@@ -210,23 +213,23 @@ def draw_programs(problems, most, rng):
     return batch, labels, owners
 
 
-def train(model, fit, held, args):
-    """Train in place on `fit`, keep the epoch with the best pairwise accuracy on `held` → metrics, a row an epoch."""
+def train(model, taught, held, args):
+    """Train in place on `taught`, keep the epoch with the best pairwise accuracy on `held` → metrics, a row an epoch."""
     import torch
     from tqdm import tqdm
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     loss_of, rng = bt_loss if args.loss == "bt" else bce_loss, random.Random(args.seed)
-    per_epoch, rows, best, weights = -(-len(fit) // args.batch_size), [], -1.0, None
+    per_epoch, rows, best, weights = -(-len(taught) // args.batch_size), [], -1.0, None
     bar = tqdm(total=args.epochs * per_epoch, desc="  training", unit="step", disable=None, leave=False)
     for epoch in range(1, args.epochs + 1):
-        order, total = rng.sample(fit, len(fit)), 0.0           # the problems in a new order
+        order, total = rng.sample(taught, len(taught)), 0.0           # the problems in a new order
         model.train()
         for step in range(per_epoch):
             here = order[step * args.batch_size:(step + 1) * args.batch_size]
             batch, labels, owners = draw_programs(here, args.programs, rng)
             rate = policy.learning_rate((epoch - 1) * per_epoch + step, args.epochs * per_epoch, args.lr)
             for group in optimizer.param_groups: group["lr"] = rate
-            with rollout.in_memory(DIALS):
+            with rollout.in_memory(NO_ROOM):
                 scores = forward(model, batch)                                                              # (B,)
                 loss = loss_of(scores, torch.tensor(labels, device=model.device), torch.tensor(owners, device=model.device))
                 loss.backward()
@@ -264,7 +267,7 @@ def read_steps(problems_path, paths, fields):
 def main_train(args):
     policy.check_target(args.out)
     problems, steps = read_steps(args.problems, args.steps, dict(
-        task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
+        policy=str, task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
     programs = distinct_programs(steps)
     both = {task: mine for task, mine in programs.items() if len(set(mine.values())) == 2}
     if not both:
@@ -275,33 +278,35 @@ def main_train(args):
              "to tell apart; sample more trajectories or other problems")
     model, tokenizer = load_verifier(args.base, new_head=True, seed=args.seed)
     if args.gradient_checkpointing: model.activation_checkpointing_enable()
-    fit, held = [], []
+    taught, held = [], []
     for task, mine in both.items():
         sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for code in mine]
         if max(map(len, sequences)) > (room := rollout.context_length(model)):
             stop(f"{args.problems}, task_id '{task}': field 'prompt' and a program have more than the {room} "
                  f"tokens that {args.base} can read; leave the problem out or use another model")
-        (held if held_out(problems[task].get("group", task)) else fit).append((sequences, list(mine.values())))
-    if not fit: fit, held = held, []                            # a handful of problems: nothing to hold out
-    rows = train(model, fit, held, args)
+        (held if held_out(problems[task].get("group", task)) else taught).append((sequences, list(mine.values())))
+    if not taught: taught, held = held, []                      # a handful of problems: nothing to hold out
+    rows = train(model, taught, held, args)
     policy.save_checkpoint(model, tokenizer, rows, args.out)
 
     kept = next(r for r in rows if r["kept"])
     verdict = "no group was held out"
     if held: verdict = (f"on {len(held)} held-out problems a right program beats a wrong one in "
                         f"{kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}")
-    print(f"03 verifier: {args.loss.upper()} on {len(fit)} problems with right and wrong programs, {sum(len(s) for s, _ in fit)} distinct ones; "
+    print(f"03 verifier: {args.loss.upper()} on {len(taught)} problems with right and wrong programs, {sum(len(s) for s, _ in taught)} distinct ones; "
           f"{verdict} (epoch {kept['epoch']}) → {args.out}")
-    print("  for example, it reads:\n    " + tokenizer.decode(fit[0][0][0]).replace("\n", "\n    ")
-          + f"\n  and is told: {'right' if fit[0][1][0] else 'wrong'}")
+    print("  for example, it reads:\n    " + tokenizer.decode(taught[0][0][0]).replace("\n", "\n    ")
+          + f"\n  and is told: {'right' if taught[0][1][0] else 'wrong'}")
 
 
 def main_score(args):
-    problems, steps = read_steps(args.problems, args.steps, dict(task_id=str, trajectory=int, turn=int, code=str))
+    problems, steps = read_steps(args.problems, args.steps, dict(policy=str, task_id=str, trajectory=int, turn=int, code=str))
     model, tokenizer = load_verifier(args.verifier)
     pairs = list(dict.fromkeys((s["task_id"], s["code"]) for s in steps))      # each program once
     sequences = [encode_program(tokenizer, problems[task]["prompt"], code) for task, code in pairs]
     scores = dict(zip(pairs, score_sequences(model, sequences, args.score_batch)))
+    if any(score != score for score in scores.values()):
+        stop(f"{args.verifier}: its scores are not numbers, for its training went astray; train it with a lower --lr")
     write_jsonl(args.out, [dict(s, score=scores[s["task_id"], s["code"]]) for s in steps])
     task, code = max(pairs, key=scores.get)
     print(f"03 verifier: scored {len(pairs)} distinct programs of {len(steps)} steps → {args.out}")
@@ -318,17 +323,17 @@ def main():
         p.add_argument("--problems", required=True, help="problems.jsonl")
         p.add_argument("--steps", required=True, nargs="+", help="steps.jsonl of all iterations so far")
         p.add_argument("--out", required=True, help="checkpoint folder (train), scored.jsonl (score)")
-        p.add_argument("--score-batch", type=int, default=256, help="programs in one pass without gradients")
+        p.add_argument("--score-batch", type=int, default=256, help="programs in one pass without gradients [%(default)s]")
         if name == "score": p.add_argument("--verifier", required=True, help="checkpoint folder of R_φ"); continue
         p.add_argument("--base", required=True, help="language model to make the verifier of")
-        p.add_argument("--loss", choices=("bt", "bce"), default="bt")
-        p.add_argument("--epochs", type=int, default=2)
-        p.add_argument("--lr", type=float, default=1e-6, help="peak learning rate")
-        p.add_argument("--batch-size", type=int, default=4, help="problems an optimiser step")
-        p.add_argument("--programs", type=int, default=16, help="programs of a problem in one step, at most")
+        p.add_argument("--loss", choices=("bt", "bce"), default="bt", help="[%(default)s]")
+        p.add_argument("--epochs", type=int, default=2, help="[%(default)s]")
+        p.add_argument("--lr", type=float, default=1e-6, help="peak learning rate [%(default)s]")
+        p.add_argument("--batch-size", type=int, default=4, help="problems an optimiser step [%(default)s]")
+        p.add_argument("--programs", type=int, default=16, help="programs of a problem in one step, at most [%(default)s]")
         p.add_argument("--gradient-checkpointing", action="store_true",
                        help="keep one activation a layer and compute the rest again: a third slower, far less memory")
-        p.add_argument("--seed", type=int, default=0)
+        p.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     args = ap.parse_args()
     for flag, value in vars(args).items():
         if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):

@@ -54,16 +54,18 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 # ── The expert ───────────────────────────────────────────────────────────────────────────────────
@@ -81,7 +83,7 @@ def by_problem(steps):
 
 
 def judge_programs(steps):
-    """{code: R} of one problem's steps. A program judged both ways counts once, as right."""
+    """{code: R} of one problem's steps. A program that two calls of stage 02 judged differently counts as right."""
     verdict = {}
     for s in steps: verdict[s["code"]] = verdict.get(s["code"], False) or right(s)
     return verdict
@@ -172,7 +174,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--scored", required=True, help="all steps so far, with their score")
     ap.add_argument("--out", required=True, help="examples.jsonl to write")
-    ap.add_argument("--method", choices=METHODS, default="mucode", help="a row of METHODS")
+    ap.add_argument("--method", choices=METHODS, default="mucode", help="a row of METHODS [%(default)s]")
     ap.add_argument("--beta-oracle", type=float, help="β_O of Eq. 4 (default: the method's)")
     ap.add_argument("--beta-learned", type=float, help="β_L of Eq. 4 (default: the method's)")
     ap.add_argument("--drop-uncovered", action="store_true", default=None, help="leave out problems without any right program (where a method relabels)")
@@ -202,9 +204,10 @@ def main():
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
     write_jsonl(args.out, examples)
 
-    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program for "
-          f"{len(problems) - len(covered)} of {len(problems)} problems, a wrong label although one was sampled for {overruled} → {args.out}")
-    e = next((e for e in examples if len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"]), examples[0])
+    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program was sampled for "
+          f"{len(problems) - len(covered)} of {len(problems)} problems; where one was, the label is wrong for {overruled} → {args.out}")
+    # To be shown: a label that repairs what was written, if there is one.
+    e = max(examples, key=lambda e: (len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"], (e["task_id"], said(e)) in good))
     told = dict(x=e["prompt"][0]["content"])
     if len(e["prompt"]) > 1: told.update(y=e["prompt"][-2]["content"], o=e["prompt"][-1]["content"])
     told["y*, right" if (e["task_id"], said(e)) in good else "y*, wrong"] = said(e)

@@ -28,7 +28,7 @@ import argparse, importlib, json, os, random, shutil, sys
 
 rollout = importlib.import_module("01_rollout")
 
-DIALS = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
+NO_ROOM = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -57,16 +57,18 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 # ── Examples as tokens ───────────────────────────────────────────────────────────────────────────
@@ -151,7 +153,7 @@ def train(model, examples, batches, peak, most_tokens):
     for step, batch in enumerate(tqdm(batches, desc="  training", unit="step", disable=None, leave=False)):
         for group in optimizer.param_groups: group["lr"] = learning_rate(step, len(batches), peak)
         count, total = sum(examples[i][1] for i in batch), 0.0  # completion tokens of the whole step
-        with rollout.in_memory(DIALS):
+        with rollout.in_memory(NO_ROOM):
             for part in split_batch(batch, lengths, most_tokens):
                 ids, targets = (x.to(device) for x in collate([examples[i] for i in part]))
                 # Logits are made from the last prompt token on only: with a large vocabulary they are what fills a GPU.
@@ -201,14 +203,14 @@ def main():
     ap.add_argument("--examples", required=True, nargs="+", help="examples.jsonl")
     ap.add_argument("--out", required=True, help="checkpoint folder to write")
     ap.add_argument("--steps", type=int, help="optimiser steps (default: as many as --epochs need)")
-    ap.add_argument("--epochs", type=float, default=2, help="passes over the examples, without --steps")
-    ap.add_argument("--lr", type=float, default=5e-7, help="peak learning rate")
-    ap.add_argument("--batch-size", type=int, default=32, help="examples an optimiser step")
+    ap.add_argument("--epochs", type=float, default=2, help="passes over the examples, without --steps [%(default)s]")
+    ap.add_argument("--lr", type=float, default=5e-7, help="peak learning rate [%(default)s]")
+    ap.add_argument("--batch-size", type=int, default=32, help="examples an optimiser step [%(default)s]")
     ap.add_argument("--tokens-per-pass", type=int, default=16384,
-                    help="padded tokens in one forward pass; lower it if memory runs out")
+                    help="padded tokens in one forward pass; lower it if memory runs out [%(default)s]")
     ap.add_argument("--gradient-checkpointing", action="store_true",
                     help="keep one activation a layer and compute the rest again: a third slower, far less memory")
-    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     args = ap.parse_args()
     for flag, value in vars(args).items():
         if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):

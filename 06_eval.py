@@ -14,8 +14,8 @@ One more row is greedy: N = 1 at temperature 0. Controls, N = 1 at 0.7, ask whet
     swapped  every feedback is that of another open problem        failed   … is "The program failed."
     removed  … is empty
 
-An arm is one way to search: (rule, N, temperature, variant of the feedback). Equal states are sampled once
-for all arms, with noise that belongs to (problem, candidate, turn): rules are compared on the same
+An Arm is one way to search: a rule, N, a temperature, a variant of the feedback. Equal states are sampled
+once for all arms, with noise that belongs to (problem, candidate, turn): rules are compared on the same
 candidates, and N = 16 begins with the candidates of N = 5.
 
 search  READS problems.jsonl, π, R_φ (of several verifiers the first picks, the others only score)
@@ -24,16 +24,16 @@ search  READS problems.jsonl, π, R_φ (of several verifiers the first picks, th
         "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
         WRITES report.md: the paper's tables, what the paper does not measure, three problems told turn by turn
-RUN     python 06_eval.py search --problems test.jsonl --policy mucode-2/policy \\
-            --verifier mucode-2/verifier --out mucode-2/eval.jsonl
+RUN     python 06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy --name mucode-2 \\
+            --verifier mucode-2/verifier --max-new-tokens 48 --out mucode-2/eval.jsonl      (in runs/toy)
         python 06_eval.py report --run runs/toy --out runs/toy/report.md
 COSTS   the embedded world, 600 problems: 20 to 45 s a policy on two CPU cores
 
 Differs from the paper: every number has a 95 % interval; comparisons are paired on the same problems.
 """
 import argparse, gc, glob, importlib, json, os, random, sys
+from collections import namedtuple
 from math import comb
-from operator import itemgetter
 
 import numpy as np
 
@@ -44,6 +44,7 @@ expert = importlib.import_module("04_relabel")
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
 CONTROLS = ("fresh", "swapped", "failed", "removed")
+Arm = namedtuple("Arm", "rule n temperature variant")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -72,16 +73,18 @@ def read_jsonl(path, fields, key=()):
             seen.add(mine)
             rows.append(row)
     except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not JSON in UTF-8 ({e})")
+    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
     return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
 
 def write_jsonl(path, rows):
     """Write NAME.part, then rename: a file under its own name is whole."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        for row in rows: file.write(json.dumps(row) + "\n")
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            for row in rows: file.write(json.dumps(row) + "\n")
+        os.replace(path + ".part", path)
+    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
 
 
 # ── Search ───────────────────────────────────────────────────────────────────────────────────────
@@ -110,51 +113,50 @@ def hear(said, variant):
 
 
 def search(problems, arms, turns, sample, judge, score, seed):
-    """Algorithm 2, for several arms (rule, n, temperature, variant) at once. Yields the rows of eval.jsonl.
+    """Algorithm 2, for several arms at once. Yields the rows of eval.jsonl.
 
     sample({(task_id, temperature, chat as JSON, candidate): turn}) → {key: (messages, completion, tokens)}
     judge([(task_id, code)]) → {pair: (public, hidden, feedback)}
     score(the same) → {pair: its R_φ by each verifier}; the first one's picks
     """
-    first = {p["task_id"]: [dict(role="user", content=p["prompt"])] for p in problems}          # s_1
-    states = {arm: dict(first) for arm in arms}                                 # s_t of what is still open
+    start = {p["task_id"]: [dict(role="user", content=p["prompt"])] for p in problems}          # s_1
+    states = {arm: dict(start) for arm in arms}                                 # s_t of what is still open
     verdicts, scores = {}, {}
     for turn in range(1, turns + 1):
-        # 1. N candidates from every open state; a state that several arms share is sampled once.
-        wanted = {(task, arm[2], json.dumps(s), j): turn
-                  for arm in arms for task, s in states[arm].items() for j in range(arm[1])}
-        if not wanted: return
-        drawn = sample(wanted)
+        # 1. N candidates from every open state. Arms in the same state ask for the same keys: it is sampled once.
+        keys = {(arm, task): [(task, arm.temperature, json.dumps(state), j) for j in range(arm.n)]
+                for arm in arms for task, state in states[arm].items()}
+        if not keys: return
+        drawn = sample({key: turn for mine in keys.values() for key in mine})
         # 2. Run and score each distinct program once.
-        programs, made = {key: (key[0], execute.extract_code(completion)) for key, (_, completion, _) in drawn.items()}, {}
+        programs = {key: (key[0], execute.extract_code(completion)) for key, (_, completion, _) in drawn.items()}
         new = [pair for pair in dict.fromkeys(programs.values()) if pair not in verdicts]
         verdicts.update(judge(new))
         scores.update(score(new))
+        made = {}
         for key, (_, completion, tokens) in drawn.items():
             (public, hidden, feedback), by_each = verdicts[programs[key]], scores[programs[key]]
             made[key] = dict(completion=completion, code=programs[key][1], public_passed=public, hidden_passed=hidden,
                              feedback=feedback, score=by_each[0] if by_each else None, scores=by_each, tokens=tokens)
+        # 3. The rule picks one.
+        chosen = {arm: {} for arm in arms}
+        for (arm, task), mine in keys.items():
+            candidates, messages = [made[key] for key in mine], drawn[mine[0]][0]
+            picked = pick(arm.rule, candidates, float(rollout.noise(seed, task, "pick", turn, 1)[0]))
+            chosen[arm][task] = dict(candidates[picked], messages=messages)
+            yield dict(arm._asdict(), seed=seed, task_id=task, turn=turn, messages=messages, candidates=candidates, picked=picked,
+                       programs_run=1 if arm.rule in ("Random", "LV") else arm.n)
+        # 4. Stop where the public tests pass; else append the pick and its feedback.
         for arm in arms:
-            (rule, n, temperature, variant), chosen = arm, {}
-            for task, s in states[arm].items():
-                keys = [(task, temperature, json.dumps(s), j) for j in range(n)]
-                candidates, messages = [made[key] for key in keys], drawn[keys[0]][0]
-                # 3. The rule picks one.
-                picked = pick(rule, candidates, float(rollout.noise(seed, task, "pick", turn, 1)[0]))
-                chosen[task] = dict(candidates[picked], messages=messages)
-                yield dict(rule=rule, n=n, temperature=temperature, variant=variant, seed=seed, task_id=task, turn=turn,
-                           messages=messages, candidates=candidates, picked=picked,
-                           programs_run=1 if rule in ("Random", "LV") else n)
-            # 4. Stop where the public tests pass; else append the pick and its feedback.
-            said = {task: c["feedback"] for task, c in chosen.items() if not c["public_passed"]}
-            states[arm] = {task: first[task] if variant == "fresh" else rollout.next_messages(dict(chosen[task], feedback=feedback))
-                           for task, feedback in hear(said, variant).items()}
+            said = {task: c["feedback"] for task, c in chosen[arm].items() if not c["public_passed"]}
+            states[arm] = {task: start[task] if arm.variant == "fresh" else rollout.next_messages(dict(chosen[arm][task], feedback=heard))
+                           for task, heard in hear(said, arm.variant).items()}
 
 
 def main_search(args):
     problems = execute.read_problems(args.problems)
-    arms = [("Random", 1, 0.0, "real")] + [("Random", 1, args.temperature, variant) for variant in ("real", *args.controls)]
-    arms += [(rule, n, args.temperature, "real") for n in args.n if n > 1 for rule in RULES if args.verifier or "LV" not in rule]
+    arms = [Arm("Random", 1, 0.0, "real")] + [Arm("Random", 1, args.temperature, variant) for variant in ("real", *args.controls)]
+    arms += [Arm(rule, n, args.temperature, "real") for n in args.n if n > 1 for rule in RULES if args.verifier or "LV" not in rule]
     policy, tokenizer = rollout.load_policy(args.policy)
     room = rollout.context_length(policy) - args.max_new_tokens
     for p in problems.values():
@@ -178,17 +180,18 @@ def main_search(args):
         return execute.execute(problems, pairs, args.timeout, args.workers, strict=args.require_sandbox)
 
     def score(pairs):
-        by_each = [verifier.score_sequences(
-            reward, [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in pairs], args.batch_size)
-            for reward, reader in verifiers]
-        return dict(zip(pairs, zip(*by_each) if verifiers else [()] * len(pairs)))
+        scores = {pair: () for pair in pairs}
+        for reward, reader in verifiers:
+            sequences = [verifier.encode_program(reader, problems[task]["prompt"], code) for task, code in pairs]
+            for pair, score in zip(pairs, verifier.score_sequences(reward, sequences, args.batch_size)): scores[pair] += (score,)
+        return scores
 
     rows = [dict(row, policy=args.name, verifiers=args.verifier, group=problems[row["task_id"]].get("group", row["task_id"]))
             for row in search(list(problems.values()), arms, args.turns, sample, judge, score, args.seed)]
     write_jsonl(args.out, rows)
     last = {(arm_of(r), r["task_id"]): expert.right(r["candidates"][r["picked"]]) for r in rows}       # rows come by turn
     shown = [f"{label(arm)} {sum(last[arm, task] for task in problems) / len(problems):.1%}"
-             for arm in arms if arm[3] == "real" and (arm[1] > 1 or arm[2] == 0)]
+             for arm in arms if arm.variant == "real" and (arm.n > 1 or arm.temperature == 0)]
     programs = len({(r["task_id"], c["code"]) for r in rows for c in r["candidates"]})
     print(f"06 search: {args.name} on {len(problems)} problems, {programs} distinct programs; "
           f"right after turn {args.turns}: {', '.join(shown)} → {args.out}")
@@ -200,12 +203,13 @@ def main_search(args):
 
 # ── What the rows say ────────────────────────────────────────────────────────────────────────────
 
-arm_of = itemgetter("rule", "n", "temperature", "variant")
+def arm_of(row):
+    return Arm(*(row[field] for field in Arm._fields))
 
 
 def label(arm):
-    rule, n, temperature, variant = arm
-    return "greedy" if temperature == 0 else f"{rule}, N = {n}" + ("" if variant == "real" else f", {variant}")
+    if arm.temperature == 0: return "greedy"
+    return ("N = 1" if arm.n == 1 else f"{arm.rule}, N = {arm.n}") + ("" if arm.variant == "real" else f", {arm.variant}")
 
 
 def resample(keys, resamples=1000):
@@ -285,7 +289,7 @@ def read_runs(runs):
         book["names"] = in_order(mine)
         for name in book["names"]:
             first = book["first"].setdefault(name, {})
-            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=itemgetter("turn")):
+            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
                 key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
                 book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
                 book["verifiers"][name] = r.get("verifiers", [])
@@ -378,13 +382,14 @@ def candidates_section(book, name):
 
 def feedback_section(book, names, one):
     """Real feedback − each control, by turn; and the share of what the turns bring that is due to its content."""
-    arms, rows = [(name, arm) for name in names for arm in book["arms"][name] if arm[3] in AGAINST], []
+    arms, rows = [(name, arm) for name in names for arm in book["arms"][name] if arm.variant in AGAINST], []
     for name, arm in arms:
         real, other = book["right"][name, one], book["right"][name, arm]
-        gain = real[-1] - real[0]
-        share = interval(book["drawn"], real[-1] - other[-1], gain) if gain.any() else [np.nan] * 3
-        rows.append([name, AGAINST[arm[3]], "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in share))])
-    return (contrasts(book, ["policy", "control"], [((name, AGAINST[arm[3]]), (name, one), (name, arm)) for name, arm in arms], 2)
+        gain, share = real[-1] - real[0], "–"
+        if interval(book["drawn"], gain)[1] > 0:                                # else there is nothing to take a share of
+            share = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in interval(book["drawn"], real[-1] - other[-1], gain)))
+        rows.append([name, AGAINST[arm.variant], share])
+    return (contrasts(book, ["policy", "control"], [((name, AGAINST[arm.variant]), (name, one), (name, arm)) for name, arm in arms], 2)
             + f"\nOf the points gained from turn 1 to turn {book['turns']}, the share (%) that the control does not reach:\n\n"
             + table(["policy", "control", "share"], rows))
 
@@ -445,12 +450,14 @@ def report(runs):
     title = lambda run: os.path.basename(os.path.abspath(run))
     finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
     turns, ours = range(1, book["turns"] + 1), (finals or ["base"])[0]
-    real = {name: [arm for arm in arms if arm[3] == "real"] for name, arms in book["arms"].items()}
-    greedy, one = real["base"][:2]                                              # N = 1, at temperature 0 and at 0.7
-    shown = [greedy, one] + [arm for arm in real["base"] if arm[0] == "PT+LV"][:1]
+    real = {name: [arm for arm in arms if arm.variant == "real"] for name, arms in book["arms"].items()}
+    one = next(arm for arm in real["base"] if arm.n == 1 and arm.temperature)
+    shown = [arm for arm in real["base"] if arm.n == 1] + [arm for arm in real["base"] if arm.rule == "PT+LV"][:1]
     methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
     by_turn = lambda arms: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
         [name, label(arm), *(percent(book, result) for result in book["right"][name, arm]), *book["spent"][name, arm]] for name, arm in arms])
+    rivals = [(name, a, a._replace(rule=rule)) for name in ["base", *finals] for a in real[name]
+              for better, rule in zip(RULES[1:], RULES) if a.rule == better and a._replace(rule=rule) in real[name]]
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
            f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
@@ -461,25 +468,32 @@ def report(runs):
            "those that the rule itself needs: one a turn for Random and LV, N for the others.\n",
            "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([(name, arm) for name in ["base", *finals] for arm in shown]),
            PAPER_METHODS, contrasts(book, ["difference", "rule"], [
-               ((f"{a} − {b}", label(arm)), (a, arm), (b, arm)) for a, b in methods for arm in shown]),
-           "## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
-               ((name, f"{a[0]} − {b[0]}, N = {a[1]}"), (name, a), (name, b)) for name in ["base", *finals]
-               for a, b in zip(real[name][3:], real[name][2:]) if a[1] == b[1]]),
-           f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n", candidates_section(book, ours),
-           "## Is feedback read? N = 1, real feedback against\n", feedback_section(book, ["base", *finals], one),
-           "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
-           "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
+               ((f"{a} − {b}", label(arm)), (a, arm), (b, arm)) for a, b in methods for arm in shown])]
+    if book["turns"] > 3:
+        out += [table(["policy", "rule", f"turn {book['turns']} − turn 3"], [
+            [name, label(arm), difference(book, book["right"][name, arm][-1], book["right"][name, arm][2])] for name in ["base", *finals] for arm in shown])]
+    out += ["## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
+                ((name, f"{a.rule} − {b.rule}, N = {a.n}"), (name, a), (name, b)) for name, a, b in rivals]),
+            f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n",
+            "The rule picks among the first N that were sampled. Random and the oracle are averages over all choices of N of them.\n",
+            candidates_section(book, ours),
+            "## Is feedback read? N = 1, real feedback against\n", feedback_section(book, ["base", *finals], one),
+            "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
+            "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
     for run in runs: out += [f"## Training: {title(run)}\n", training_section(run)]
-    out += ["## Problems told turn by turn, greedy\n", tell(book, ours), "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
+    out += ["## Problems told turn by turn, greedy\n", tell(book, ours),
+            "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
     return "\n".join(out)
 
 
 def main_report(args):
     gc.disable()                                                # to look for garbage among millions of rows takes a third of the time
     text = report(args.run)
-    os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
-    with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
-    os.replace(args.out + ".part", args.out)
+    try:
+        os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
+        with open(args.out + ".part", "w", encoding="utf-8") as file: file.write(text)
+        os.replace(args.out + ".part", args.out)
+    except OSError as e: stop(f"{args.out}: cannot be written ({e.strerror})")
     print(f"06 report: {', '.join(args.run)} → {args.out}")
 
 
@@ -492,18 +506,17 @@ def main():
     p.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
     p.add_argument("--verifier", nargs="+", default=[], help="folder of R_φ, which picks; others only score (absent: no LV, no PT+LV)")
     p.add_argument("--out", required=True, help="eval.jsonl to write")
-    p.add_argument("--name", default="base", help="what the rows call this policy")
-    p.add_argument("--turns", type=int, default=3, help="T")
-    p.add_argument("--n", type=int, nargs="+", default=[5], help="N, candidates a turn; one or several")
-    p.add_argument("--temperature", type=float, default=0.7, help="of all arms but the greedy one")
-    p.add_argument("--controls", nargs="*", default=CONTROLS[:2], choices=CONTROLS, help="what N = 1 hears instead of its feedback")
-    p.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have")
-    p.add_argument("--batch-size", type=int, default=256, help="rows sampled or scored together")
-    p.add_argument("--timeout", type=float, default=5.0,
-                   help="seconds for a program's public tests, and again for its hidden ones")
-    p.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time")
+    p.add_argument("--name", default="base", help="what the rows call this policy [%(default)s]")
+    p.add_argument("--turns", type=int, default=3, help="T [%(default)s]")
+    p.add_argument("--n", type=int, nargs="+", default=[5], help="N, candidates a turn; one or several [%(default)s]")
+    p.add_argument("--temperature", type=float, default=0.7, help="of all arms but the greedy one [%(default)s]")
+    p.add_argument("--controls", nargs="*", default=CONTROLS[:2], choices=CONTROLS, help="what N = 1 hears instead of its feedback [%(default)s]")
+    p.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have [%(default)s]")
+    p.add_argument("--batch-size", type=int, default=256, help="rows sampled or scored together [%(default)s]")
+    p.add_argument("--timeout", type=float, default=5.0, help="CPU seconds, as in stage 02 [%(default)s]")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time [%(default)s]")
     p.add_argument("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     p = sub.add_parser("report", help="rows → report.md")
     p.set_defaults(main=main_report)
     p.add_argument("--run", required=True, nargs="+", help="folder of a run; several are pooled, one a seed")

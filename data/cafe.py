@@ -73,9 +73,9 @@ def make_order(rng, combination):
     return dict(combination=combination, prompt=words, slots=slots)
 
 
-def draw_reading(rng, order, first):
-    """One choice a slot; where the words allow several, the first is drawn with probability first[how many]."""
-    return {slot: readings[0] if rng.random() < first[len(readings)] else rng.choice(readings[1:])
+def draw_reading(rng, order, likely):
+    """One choice a slot; where the words allow several, the first is drawn with probability likely[how many]."""
+    return {slot: readings[0] if rng.random() < likely[len(readings)] else rng.choice(readings[1:])
             for slot, readings in order["slots"].items()}
 
 
@@ -109,7 +109,7 @@ def make_problem(rng, task_id, order):
     hidden += [n for n in range(len(lists)) if n != public and n not in hidden][:max(0, 5 - len(hidden))]
     test = lambda xs: f"assert f({xs}) == {right(xs)}"
     return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f",
-                setup="", public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden],
+                setup="", public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden if n != public],
                 reference=execute.extract_code(write_program(meant)))
 
 

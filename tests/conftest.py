@@ -3,6 +3,7 @@ import importlib, json, os, re, sys
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")       # as in run_all.sh
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.path[:0] = [ROOT, os.path.join(ROOT, "data")]
 STAGES = ["01_rollout", "02_execute", "03_verifier", "04_relabel", "05_train_policy", "06_eval"]

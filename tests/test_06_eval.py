@@ -35,12 +35,12 @@ def environment(codes, hidden_of=lambda task, code: code == "good"):
 
 CODES = {"a": [["bad", "worse"], ["bad2", "public"], ["no", "no"]], "b": [["good", "bad"], ["x", "x"], ["x", "x"]], "c": [["bad", "b"], ["bad", "b"], ["good", "b"]]}
 PROBLEMS = [problem(t) for t in "abc"]
-PT = ("PT", 2, 0.7, "real")
+PT = ex.Arm("PT", 2, 0.7, "real")
 
 
 def test_search_by_hand():
     sample, judge, score, asked = environment(CODES)
-    rows = list(ex.search(PROBLEMS, [("LV", 2, 0.7, "real"), PT], 3, sample, judge, score, 0))
+    rows = list(ex.search(PROBLEMS, [ex.Arm("LV", 2, 0.7, "real"), PT], 3, sample, judge, score, 0))
     story = lambda rule, task: [(r["turn"], r["candidates"][r["picked"]]["code"]) for r in rows if r["rule"] == rule and r["task_id"] == task]
     # LV takes the longest: a: worse → public (passes, stops); b: good; c: bad → bad → good.
     assert story("LV", "a") == [(1, "worse"), (2, "public")] and story("LV", "b") == [(1, "good")] and story("LV", "c") == [(1, "bad"), (2, "bad"), (3, "good")]
@@ -53,7 +53,7 @@ def test_search_by_hand():
 
 def test_hidden_results_steer_nothing():
     """Flip every hidden result: states, picks and stops stay the same for all rules but the oracle."""
-    arms = [(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [("Random", 1, 0.7, v) for v in ex.CONTROLS]
+    arms = [ex.Arm(rule, 2, 0.7, "real") for rule in ex.RULES[:4]] + [ex.Arm("Random", 1, 0.7, v) for v in ex.CONTROLS]
     runs = []
     for hidden in (lambda t, c: c == "good", lambda t, c: c != "good", lambda t, c: True, lambda t, c: False):
         sample, judge, score, asked = environment(CODES, hidden)
@@ -75,7 +75,7 @@ def test_a_broken_rule_is_caught(monkeypatch, rule, better, test):
 
 def test_controls():
     codes = {t: [["bad" + t], ["bad2" + t], ["bad3" + t]] for t in "abc"}
-    arms = [("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)]
+    arms = [ex.Arm("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)]
     sample, judge, score, _ = environment(codes)
     rows = {(r["variant"], r["task_id"], r["turn"]): r["messages"] for r in ex.search(PROBLEMS, arms, 3, sample, judge, score, 0)}
     assert [len(rows["fresh", "a", t]) for t in (1, 2, 3)] == [1, 1, 1]
@@ -87,7 +87,7 @@ def test_controls():
 
 
 # Three problems of one run, by hand: the acts (public pass, right) of one arm, and the candidates of turn 1.
-ARM, A, B, C = ("Random", 1, 0.7, "real"), ("r", "g", "a"), ("r", "g", "b"), ("r", "h", "c")
+ARM, A, B, C = ex.Arm("Random", 1, 0.7, "real"), ("r", "g", "a"), ("r", "g", "b"), ("r", "h", "c")
 
 
 def book(**more):
@@ -181,19 +181,20 @@ def test_difference_is_paired():
 
 
 def test_the_share_of_the_gain():
-    """Real feedback brings 2 of 4 problems from wrong to right, the control one of these: half of the gain is out of its reach."""
-    keys = [("r", str(k), str(k)) for k in range(4)]
-    swapped = (*ARM[:3], "swapped")
-    right = {("p", ARM): np.array([[0, 0, 0, 1.0], [1, 1, 0, 1]]), ("p", swapped): np.array([[0, 0, 0, 1.0], [1, 0, 0, 1]])}
-    text = ex.feedback_section(dict(arms=dict(p=[ARM, swapped]), right=right, turns=2, drawn=ex.resample(keys)), ["p"], ARM)
-    assert "| p | another problem's feedback | +25.0 [+0.0, +75.0] inside the noise |" in text and "| p | another problem's feedback | 50 [" in text
+    """Real feedback brings 20 of 40 problems from wrong to right, the control 10 of these: half of the gain is out of its reach."""
+    def section(times):
+        keys, swapped, many = [("r", str(k), str(k)) for k in range(4 * times)], ARM._replace(variant="swapped"), lambda *ends: np.array(ends).repeat(times, 1)
+        right = {("p", ARM): many([0, 0, 0, 1.0], [1, 1, 0, 1]), ("p", swapped): many([0, 0, 0, 1.0], [1, 0, 0, 1])}
+        return ex.feedback_section(dict(arms=dict(p=[ARM, swapped]), right=right, turns=2, drawn=ex.resample(keys)), ["p"], ARM)
+    assert "| p | another problem's feedback | +25.0 [+" in section(10) and "| p | another problem's feedback | 50 [" in section(10)
+    assert "| p | another problem's feedback | – |" in section(1)                    # of four problems nobody can tell that anything was gained
 
 
 def folder(tmp_path, name="run", change=False):
     """A run of two policies and two problems, written by hand."""
     for policy, second in (("base", "bad2"), ("mucode-1", "good")):
         sample, judge, score, _ = environment({"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]})
-        arms = [("Random", 1, 0.0, "real"), *(("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)), *((rule, 2, 0.7, "real") for rule in ex.RULES)]
+        arms = [ex.Arm("Random", 1, 0.0, "real"), *(ex.Arm("Random", 1, 0.7, v) for v in ("real", *ex.CONTROLS)), *(ex.Arm(rule, 2, 0.7, "real") for rule in ex.RULES)]
         rows = [dict(r, policy=policy, verifiers=[f"{policy}/verifier", "base/verifier"]) for r in ex.search([problem("a"), problem("b")], arms, 2, sample, judge, score, 0)]
         (tmp_path / name / policy).mkdir(parents=True)
         write(tmp_path / name / policy / "eval.jsonl", rows)
@@ -218,9 +219,9 @@ def test_report_of_one_candidate_and_no_verifier(tmp_path):
     sample, judge, _, _ = environment({"a": [["bad"], ["good"]], "b": [["good"], ["good"]]})
     (tmp_path / "base").mkdir()
     write(tmp_path / "base/eval.jsonl", [dict(r, policy="base", verifiers=[]) for r in ex.search(
-        [problem("a"), problem("b")], [("Random", 1, 0.0, "real"), ARM], 2, sample, judge, lambda pairs: dict.fromkeys(pairs, ()), 0)])
+        [problem("a"), problem("b")], [ARM._replace(temperature=0.0), ARM], 2, sample, judge, lambda pairs: dict.fromkeys(pairs, ()), 0)])
     run(6, "report", "--run", tmp_path, "--out", tmp_path / "o")
-    assert "| base | Random, N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in (tmp_path / "o").read_text()
+    assert "| base | N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in (tmp_path / "o").read_text()
 
 
 def test_bad_input(tmp_path, refused):
