@@ -28,10 +28,9 @@ Differs from the paper's code: there 32 pairs a problem are drawn with replaceme
 evaluation split is the training split. Here a tenth of the groups is held out, the same in every
 iteration, and the epoch that ranks their programs best is kept (the last one, where nothing could be held out).
 """
-import argparse, hashlib, importlib, json, os, random, sys
+import argparse, hashlib, importlib, json, os, random, shutil, sys
 
 rollout = importlib.import_module("01_rollout")
-policy = importlib.import_module("05_train_policy")       # later in the tour: how a learning rate decays, a checkpoint is written
 
 NO_ROOM = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
 
@@ -198,6 +197,29 @@ def measure(model, problems, batch_size):
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
+# The learning rate and the checkpoint are stage 05's too.
+
+def learning_rate(step, steps, peak, warmup=0.1):
+    """Linear warm-up over the first tenth of the steps, then linear decay to zero."""
+    ramp = max(1, int(warmup * steps))
+    return peak * min((step + 1) / ramp, (steps - step) / max(1, steps - ramp))
+
+
+def check_target(path):
+    """A checkpoint may replace a checkpoint, and nothing else."""
+    if os.path.exists(path) and not os.path.exists(os.path.join(path, "config.json")) and (os.path.isfile(path) or os.listdir(path)):
+        stop(f"{path}: --out is there and is no checkpoint, so it is not replaced; name another folder")
+
+
+def save_checkpoint(model, tokenizer, metrics, path):
+    """Write PATH.part, then rename: a checkpoint under its own name is whole."""
+    shutil.rmtree(path + ".part", ignore_errors=True)
+    model.save_pretrained(path + ".part")
+    tokenizer.save_pretrained(path + ".part")
+    write_jsonl(os.path.join(path + ".part", "metrics.jsonl"), metrics)
+    shutil.rmtree(path, ignore_errors=True)
+    os.rename(path + ".part", path)
+
 
 def draw_programs(problems, most, rng):
     """One step's batch of problems [(sequences, labels)] → sequences, labels, owners.
@@ -227,7 +249,7 @@ def train(model, taught, held, args):
         for step in range(per_epoch):
             here = order[step * args.batch_size:(step + 1) * args.batch_size]
             batch, labels, owners = draw_programs(here, args.programs, rng)
-            rate = policy.learning_rate((epoch - 1) * per_epoch + step, args.epochs * per_epoch, args.lr)
+            rate = learning_rate((epoch - 1) * per_epoch + step, args.epochs * per_epoch, args.lr)
             for group in optimizer.param_groups: group["lr"] = rate
             with rollout.in_memory(NO_ROOM):
                 scores = forward(model, batch)                                                              # (B,)
@@ -265,7 +287,7 @@ def read_steps(problems_path, paths, fields):
 
 
 def main_train(args):
-    policy.check_target(args.out)
+    check_target(args.out)
     problems, steps = read_steps(args.problems, args.steps, dict(
         policy=str, task_id=str, trajectory=int, turn=int, code=str, public_passed=bool, hidden_passed=bool))
     programs = distinct_programs(steps)
@@ -287,7 +309,7 @@ def main_train(args):
         (held if held_out(problems[task].get("group", task)) else taught).append((sequences, list(mine.values())))
     if not taught: taught, held = held, []                      # a handful of problems: nothing to hold out
     rows = train(model, taught, held, args)
-    policy.save_checkpoint(model, tokenizer, rows, args.out)
+    save_checkpoint(model, tokenizer, rows, args.out)
 
     kept = next(r for r in rows if r["kept"])
     verdict = "no group was held out"

@@ -24,9 +24,10 @@ steps. The other defaults are the paper's: learning rate 5e-7, 2 epochs, 32 exam
 On a CPU the same command gives the same bytes. On a GPU the backward passes of attention and embedding add up in
 no fixed order, so weights can differ in their last bits.
 """
-import argparse, importlib, json, os, random, shutil, sys
+import argparse, importlib, json, os, random, sys
 
 rollout = importlib.import_module("01_rollout")
+verifier = importlib.import_module("03_verifier")
 
 NO_ROOM = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
 
@@ -136,12 +137,6 @@ def completion_loss(logits, targets):
                                              ignore_index=-100, reduction="sum")
 
 
-def learning_rate(step, steps, peak, warmup=0.1):
-    """Linear warm-up over the first tenth of the steps, then linear decay to zero."""
-    ramp = max(1, int(warmup * steps))
-    return peak * min((step + 1) / ramp, (steps - step) / max(1, steps - ramp))
-
-
 def train(model, examples, batches, peak, most_tokens):
     """Fine-tune in place → the loss of each step."""
     import torch
@@ -151,7 +146,7 @@ def train(model, examples, batches, peak, most_tokens):
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     device, losses, lengths = model.device, [], [len(ids) for ids, _ in examples]
     for step, batch in enumerate(tqdm(batches, desc="  training", unit="step", disable=None, leave=False)):
-        for group in optimizer.param_groups: group["lr"] = learning_rate(step, len(batches), peak)
+        for group in optimizer.param_groups: group["lr"] = verifier.learning_rate(step, len(batches), peak)
         count, total = sum(examples[i][1] for i in batch), 0.0  # completion tokens of the whole step
         with rollout.in_memory(NO_ROOM):
             for part in split_batch(batch, lengths, most_tokens):
@@ -169,21 +164,6 @@ def train(model, examples, batches, peak, most_tokens):
         optimizer.zero_grad(set_to_none=True)
         losses.append(total)
     return losses
-
-
-def check_target(path):
-    """A checkpoint may replace a checkpoint, and nothing else."""
-    if os.path.exists(path) and not os.path.exists(os.path.join(path, "config.json")) and (os.path.isfile(path) or os.listdir(path)):
-        stop(f"{path}: --out is there and is no checkpoint, so it is not replaced; name another folder")
-
-
-def save_checkpoint(model, tokenizer, metrics, path):
-    """Write PATH.part, then rename: a checkpoint under its own name is whole."""
-    for old in (path + ".part", path): shutil.rmtree(old, ignore_errors=True)
-    model.save_pretrained(path + ".part")
-    tokenizer.save_pretrained(path + ".part")
-    write_jsonl(os.path.join(path + ".part", "metrics.jsonl"), metrics)
-    os.rename(path + ".part", path)
 
 
 def read_examples(paths):
@@ -216,7 +196,7 @@ def main():
         if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):
             stop(f"--{flag.replace('_', '-')} is {value}: too small")
 
-    check_target(args.out)
+    verifier.check_target(args.out)
     rows = read_examples(args.examples)
     model, tokenizer = rollout.load_policy(args.base, "float32")
     import torch
@@ -242,7 +222,7 @@ def main():
     tenth = max(1, steps // 10)
     metrics = dict(examples=len(examples), steps=steps, tokens=sum(examples[i][1] for b in batches for i in b),
                    loss_first=sum(losses[:tenth]) / tenth, loss_last=sum(losses[-tenth:]) / tenth)
-    save_checkpoint(model, tokenizer, [metrics], args.out)
+    verifier.save_checkpoint(model, tokenizer, [metrics], args.out)
 
     ids, n = examples[0]
     print(f"05 train: {len(examples)} examples, {steps} steps, "

@@ -1,9 +1,9 @@
 """How fast does stage 01 sample? Beside what transformers offers, on the same prompts with the same policy.
 
-    python tests/bench_sample.py --policy runs/toy/base/policy --problems runs/toy/problems/train.jsonl [--count 1024]
+    python tests/bench_sample.py --policy runs/toy/base/policy --problems runs/toy/problems/train.jsonl [--count 1024] [--trajectories 8]
 
-Each problem once, temperature 0.7, batches of --batch-size. `generate` gets the prompts in the order of the file, as a plain
-loop would hand them over, and again sorted by length; then with a static cache, and by continuous batching (`generate_batch`).
+The first turn of --trajectories of each problem (1: no two prompts are alike), temperature 0.7, batches of --batch-size. `generate` gets
+the prompts in the order of the file, as a plain loop would hand them over, and again sorted by length; then with a static cache, and by continuous batching (`generate_batch`).
 Tokens are those up to the end token. The texts differ, because the noise does; their number of tokens hardly does.
 """
 import argparse, importlib, json, os, sys, time
@@ -16,7 +16,8 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--policy", required=True)
     ap.add_argument("--problems", required=True)
-    ap.add_argument("--count", type=int, default=1024)
+    ap.add_argument("--count", type=int, default=1024, help="rows to sample")
+    ap.add_argument("--trajectories", type=int, default=8, help="rows that share a prompt")
     ap.add_argument("--max-new-tokens", type=int, default=48)
     ap.add_argument("--batch-size", type=int, default=256)
     args = ap.parse_args()
@@ -25,7 +26,7 @@ def main():
     model, tokenizer = rollout.load_policy(args.policy)
     stops, pad = rollout.stop_ids(model, tokenizer), rollout.stop_ids(model, tokenizer)[0]
     problems = [json.loads(line) for line in open(args.problems)]
-    problems = [problems[i % len(problems)] for i in range(args.count)]
+    problems = [problems[i // args.trajectories % len(problems)] for i in range(args.count)]
     prompts = [rollout.render(tokenizer, [dict(role="user", content=p["prompt"])]) for p in problems]
     config = GenerationConfig(do_sample=True, temperature=0.7, top_k=0, top_p=1.0, max_new_tokens=args.max_new_tokens, eos_token_id=stops, pad_token_id=pad)
 

@@ -181,6 +181,7 @@ def test_nothing_is_left_behind(tmp_path):
     ("p", [problem("a", public=["assert ("])], ["row 1", "public_tests"]),
     ("p", [problem("a", hidden=[3])], ["row 1", "hidden_tests"]),
     ("p", [problem("a", hidden=[{"input": "1"}])], ["row 1", "hidden_tests"]),
+    ("p", [problem("a"), problem("b", entry_point="g")], ["row 2", "'entry_point'", "'g'"]),
     ("s", [], ["no rows"]),
     ("s", [step("a"), step("zzz")], ["row 2", "task_id", "zzz"]),
     ("s", [step("a"), step("a")], ["row 2", "trajectory"]),
@@ -194,6 +195,14 @@ def test_bad_input(tmp_path, refused, where, rows, words):
     out.write_text("earlier")
     refused(lambda: run(2, "--problems", paths["p"], "--samples", paths["s"], "--out", out), paths[where], *words)
     assert out.read_text() == "earlier"
+
+
+def test_where_nothing_can_be_written_or_started(tmp_path, refused):
+    files = "--problems", write(tmp_path / "p", [problem("a")]), "--samples", write(tmp_path / "s", [step("a")])
+    (tmp_path / "out").mkdir()
+    refused(lambda: run(2, *files, "--out", tmp_path / "out"), tmp_path / "out", "cannot be written")
+    refused(lambda: run(2, *files, "--out", tmp_path / "o", "--memory", 5), "5 MB", "--memory")
+    assert not (tmp_path / "o").exists()
 
 
 def test_missing_file(tmp_path, refused):

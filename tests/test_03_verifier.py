@@ -58,6 +58,11 @@ def test_the_verifier_reads_the_problem_and_one_program(tiny):
     assert tokenizer.decode(ex.encode_program(tokenizer, "x", "y = 1")) == "<|user|>x<|end|><|assistant|>```python\ny = 1\n```<|end|>"
 
 
+def test_learning_rate():
+    rates = [ex.learning_rate(k, 20, 1.0) for k in range(20)]                        # 2 steps up, 18 down
+    assert rates[:3] == [0.5, 1.0, 1.0] and rates[3] == pytest.approx(17 / 18) and rates[-1] == pytest.approx(1 / 18)
+
+
 def test_new_head_and_padding(tiny, tmp_path):
     model, tokenizer = ex.load_verifier(str(tiny), new_head=True)
     assert model.score.weight.shape == (1, 128) and model.score.weight.std().item() == pytest.approx(129 ** -0.5, rel=0.2)
@@ -108,6 +113,15 @@ def test_scores_do_not_depend_on_the_batch(tmp_path, tiny):
     sequences = [ex.encode_program(tokenizer, "x" * k, "y" * (9 - k)) for k in (1, 5, 3, 8)]
     one, all_ = ([f for f in ex.score_sequences(model, sequences, size)] for size in (1, 4))
     assert one == pytest.approx(all_, abs=1e-5) and len(set(one)) == 4
+
+
+def test_scores_that_are_not_numbers_are_refused(tmp_path, tiny, refused, monkeypatch):
+    """A verifier whose training has diverged must not choose the expert's labels."""
+    p, s = write(tmp_path / "p", [problem("a")]), write(tmp_path / "s", [step("a")])
+    monkeypatch.setattr(ex, "load_verifier", lambda path: (None, rollout.load_tokenizer(str(tiny))))
+    monkeypatch.setattr(ex, "score_sequences", lambda model, sequences, batch_size: [float("nan")])
+    refused(lambda: run(3, "score", "--problems", p, "--steps", s, "--verifier", "v", "--out", tmp_path / "o"), "v:", "not numbers", "--lr")
+    assert not (tmp_path / "o").exists()
 
 
 def test_bad_input(tmp_path, tiny, refused):

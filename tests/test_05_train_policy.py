@@ -88,11 +88,6 @@ def test_every_epoch_sees_every_example_once():
     assert sorted(i for part in ex.split_batch([0, 1, 2, 3, 4], lengths, 40) for i in part) == [0, 1, 2, 3, 4]
 
 
-def test_learning_rate():
-    rates = [ex.learning_rate(k, 20, 1.0) for k in range(20)]                        # 2 steps up, 18 down
-    assert rates[:3] == [0.5, 1.0, 1.0] and rates[3] == pytest.approx(17 / 18) and rates[-1] == pytest.approx(1 / 18)
-
-
 def test_accumulation_does_not_change_the_step(tiny):
     examples = [([5, 6, 7, 8], 2), ([9, 10], 1), ([5, 9, 11, 6, 7, 8], 4)]
     ends = []
