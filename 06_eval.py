@@ -247,7 +247,7 @@ def pass_at(k, right, total):
 # The K keys are (run, group, task_id). A result is an array of K numbers, nan where a problem does not count. A book holds
 #   acts   {(policy, arm): for each key [(public pass, right) of the pick at turn 1, 2, …]}
 #   right  {(policy, arm): (turns, K), is the last pick so far right?}
-#   first  {policy: for each key the candidates of turn 1}, as many as any rule saw
+#   turn1  {policy: for each key the candidates of turn 1}, as many as any rule saw
 #   spent  {(policy, arm): [tokens sampled, programs run]}
 #   greedy {policy: {task_id: its greedy rows}} of the first run
 #   verifiers {policy: those that scored its candidates}; names, arms, keys, turns: what there is; drawn: of resample
@@ -280,7 +280,7 @@ def carry(acts, turns):
 
 def read_runs(runs):
     """The book of one or several runs, which must hold the same policies."""
-    book = dict(acts={}, first={}, spent={}, greedy={}, verifiers={}, names=[])
+    book = dict(acts={}, turn1={}, spent={}, greedy={}, verifiers={}, names=[])
     for run in runs:
         mine = {os.path.basename(os.path.dirname(f)) for f in glob.glob(f"{run}/*/eval.jsonl")}
         if "base" not in mine: stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
@@ -288,7 +288,7 @@ def read_runs(runs):
             stop(f"{run}: holds {', '.join(sorted(mine))}, but {runs[0]} {', '.join(book['names'])}")
         book["names"] = in_order(mine)
         for name in book["names"]:
-            first = book["first"].setdefault(name, {})
+            turn1 = book["turn1"].setdefault(name, {})
             for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
                 key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
                 book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
@@ -296,13 +296,13 @@ def read_runs(runs):
                 spent = book["spent"].setdefault((name, arm), [0, 0])
                 spent[0] += sum(c["tokens"] for c in r["candidates"])
                 spent[1] += r["programs_run"]
-                if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(first.get(key, ())): first[key] = r["candidates"]
+                if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(turn1.get(key, ())): turn1[key] = r["candidates"]
                 if run == runs[0] and r["temperature"] == 0: book["greedy"].setdefault(name, {}).setdefault(r["task_id"], []).append(r)
     book["arms"] = {name: [arm for who, arm in book["acts"] if who == name] for name in book["names"]}
     book["keys"] = keys = list(dict.fromkeys(key for acts in book["acts"].values() for key in acts))
     book["turns"] = turns = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
     book["acts"] = {who: [acts.get(key, []) for key in keys] for who, acts in book["acts"].items()}
-    book["first"] = {name: [first.get(key, []) for key in keys] for name, first in book["first"].items()}
+    book["turn1"] = {name: [turn1.get(key, []) for key in keys] for name, turn1 in book["turn1"].items()}
     book["right"] = {who: np.array([carry(acts, turns) for acts in mine]).T for who, mine in book["acts"].items()}
     return book | dict(drawn=resample(keys))
 
@@ -313,7 +313,7 @@ def best_of(book, name, rule, n, which=0):
     Random on average, and the oracle as pass@n: both over all choices of n, not the first alone.
     """
     result = []
-    for candidates in book["first"][name]:
+    for candidates in book["turn1"][name]:
         right = list(map(expert.right, candidates))
         if rule == "Random": result.append(sum(right) / len(right))
         elif rule == "oracle": result.append(pass_at(n, sum(right), len(right)))
@@ -326,7 +326,7 @@ def best_of(book, name, rule, n, which=0):
 def pairwise(book, name, which=0):
     """Pairwise accuracy of verifier `which` on the candidates of turn 1, where some are right and some wrong."""
     result = []
-    for candidates in book["first"][name]:
+    for candidates in book["turn1"][name]:
         programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates}
         accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
         result.append(np.nan if accuracy is None else accuracy)
@@ -339,7 +339,7 @@ def recovery(book, name, arm, turn):
     Fresh ones are the candidates of turn 1 but the first: that one began the episode, so it is known to have failed.
     """
     going, fresh = [], []
-    for acts, candidates in zip(book["acts"][name, arm], book["first"][name]):
+    for acts, candidates in zip(book["acts"][name, arm], book["turn1"][name]):
         others = list(map(expert.right, candidates[1:]))
         going.append(float(acts[turn][1]) if len(acts) > turn else np.nan)
         fresh.append(sum(others) / len(others) if others and len(acts) > turn else np.nan)
@@ -351,10 +351,10 @@ def percent(book, result):
     return "–" if np.isnan(result).all() else "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval(book["drawn"], result)))
 
 
-def difference(book, first, second):
-    """Two results, paired by problem → points, interval, and a plain word."""
-    if np.isnan(first - second).all(): return "–"
-    mean, low, high = interval(book["drawn"], first - second)
+def difference(book, mine, other):
+    """Two results, paired by problem → points of mine − other, interval, and a plain word."""
+    if np.isnan(mine - other).all(): return "–"
+    mean, low, high = interval(book["drawn"], mine - other)
     word = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {word}"
 
@@ -363,16 +363,16 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def contrasts(book, head, rows, first=1):
+def contrasts(book, head, rows, since=1):
     """A table of paired differences by turn: rows (words, (policy, arm), (policy, arm))."""
-    turns = range(first, book["turns"] + 1)
+    turns = range(since, book["turns"] + 1)
     return table([*head, *(f"turn {t}" for t in turns)], [
         [*words, *(difference(book, book["right"][a][t - 1], book["right"][b][t - 1]) for t in turns)] for words, a, b in rows])
 
 
 def candidates_section(book, name):
     """Accuracy at turn 1 by the number of candidates, for each rule and verifier."""
-    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["first"][name]))]
+    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["turn1"][name]))]
     lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
     for which, path in enumerate(book["verifiers"][name]):
         for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]

@@ -109,7 +109,7 @@ def make_problem(rng, task_id, order):
     hidden += [n for n in range(len(lists)) if n != public and n not in hidden][:max(0, 5 - len(hidden))]
     test = lambda xs: f"assert f({xs}) == {right(xs)}"
     return dict(task_id=task_id, group="/".join(order["combination"]), prompt=order["prompt"], entry_point="f",
-                setup="", public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden if n != public],
+                setup="", public_tests=[test([]), test(lists[public])], hidden_tests=[test(lists[n]) for n in hidden if lists[n] != lists[public]],
                 reference=execute.extract_code(write_program(meant)))
 
 

@@ -95,8 +95,8 @@ def book(**more):
     five = [candidate(score=2.0, code="v"), candidate(True, score=3.0, code="w"), candidate(True, True, score=1.0, code="x"),
             candidate(True, True, score=4.0, code="y"), candidate(True, True, score=4.0, code="y")]
     for c in five: c["scores"] = [c["score"], -c["score"]]
-    first = [five, five[:2] + five[:2] + five[:1], five[2:] + five[2:4]]
-    return dict(acts={("p", ARM): acts}, first={"p": first}, keys=[A, B, C], drawn=ex.resample([A, B, C]), turns=3)
+    turn1 = [five, five[:2] + five[:2] + five[:1], five[2:] + five[2:4]]
+    return dict(acts={("p", ARM): acts}, turn1={"p": turn1}, keys=[A, B, C], drawn=ex.resample([A, B, C]), turns=3)
 
 
 NAN = pytest.approx(float("nan"), nan_ok=True)

@@ -22,6 +22,7 @@ def test_references_pass_and_a_public_test_is_not_in_the_prompt(world):
     verdicts = execute.execute({p["task_id"]: p for p in world}, [(p["task_id"], p["reference"]) for p in world], progress=False)
     assert all(v == (True, True, "") for v in verdicts.values())
     assert all(not any(test in p["prompt"] for test in p["public_tests"] + p["hidden_tests"]) for p in world)
+    assert not any(set(p["public_tests"]) & set(p["hidden_tests"]) for p in world)
     assert all(len(p["public_tests"]) == 2 and 4 <= len(p["hidden_tests"]) <= 6 for p in world)
 
 
