@@ -1,4 +1,4 @@
-"""Stage 01 · rollout: one turn of sampling, a program for every trajectory that is still open.
+r"""Stage 01 · rollout: one turn of sampling, a program for every trajectory that is still open.
 
 What it does in μCode (Algorithm 1, line 3). The policy π meets each problem x in several independent
 trajectories. The state s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1}) is the chat so far: the problem, then
@@ -17,12 +17,13 @@ READS   problems.jsonl       task_id, prompt (turn 1)
 WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings, then rows as they finish), for example
         {"policy": "base", "task_id": "train-67", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
-         "completion": "```python\\ndef f(xs): …```", "tokens": 12}
-RUN     python 01_rollout.py --problems problems/train.jsonl --policy base/policy --name base \\
-            --max-new-tokens 48 --out base/turn1.samples.jsonl                        (in the folder of a run)
-        python 01_rollout.py … --previous base/turn1.steps.jsonl --out base/turn2.samples.jsonl
-        python 01_rollout.py … --server http://localhost:8000/v1 --policy NAME     an engine that serves the model as NAME
-COSTS   the embedded world: 6 to 16 s a turn on two CPU cores, 4 s of them imports
+         "completion": "```python\ndef f(xs): …```", "tokens": 12}
+RUN     in the folder of a run, such as runs/toy:
+        python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
+            --trajectories 8 --max-new-tokens 48 --out try1.samples.jsonl
+        python ../../01_rollout.py … --previous try1.steps.jsonl --out try2.samples.jsonl
+        python ../../01_rollout.py … --server http://localhost:8000/v1 --policy NAME    # an engine that serves NAME
+COSTS   the café: 4 to 9 s a turn on a CPU core, 3 s of them imports
 
 Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
 """
@@ -30,7 +31,7 @@ import argparse, contextlib, gc, hashlib, json, os, sys, time
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -158,7 +159,7 @@ def load_policy(path, dtype=None):
 
 
 def why(path, error):
-    return str(error).strip().splitlines()[0] if os.path.isdir(path) else "no such folder, and no model of that name on the hub"
+    return str(error).strip().splitlines()[0] if os.path.isdir(path) else "no such folder, and no hub was reached that has a model of that name"
 
 
 def stop_ids(model, tokenizer):
@@ -329,6 +330,8 @@ def read_states(args):
     for n, s in enumerate(previous, 1):
         if s["task_id"] not in known:
             stop(f"{args.previous}, row {n}: task_id '{s['task_id']}' is not in {args.problems}")
+        if s["turn"] != previous[0]["turn"]:
+            stop(f"{args.previous}, row {n}: field 'turn' is {s['turn']}, but {previous[0]['turn']} in row 1; give one turn's steps")
         if not is_chat(s["messages"]):
             stop(f"{args.previous}, row {n}: field 'messages' is not a chat of role and content")
     return open_states(problems, previous, args.trajectories, args.name)

@@ -1,4 +1,4 @@
-"""Stage 02 · execute: run every program on its tests, and say in one line what went wrong.
+r"""Stage 02 · execute: run every program on its tests, and say in one line what went wrong.
 
 What it does in μCode (Section 3). The environment of the MDP is a Python interpreter. An action y_t is
 a whole program; running it on the PUBLIC tests gives the observation o_t that the next turn may read;
@@ -24,7 +24,8 @@ READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidd
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
         {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
          "public_passed": false, "hidden_passed": false, "feedback": "`f([])` gave 2, expected 1"}
-RUN     python 02_execute.py --problems problems.jsonl --samples turn1.samples.jsonl --out turn1.steps.jsonl
+RUN     in the folder of a run, such as runs/toy:
+        python ../../02_execute.py --problems problems/train.jsonl --samples base/turn1.samples.jsonl --out try1.steps.jsonl
 COSTS   about 3 ms a distinct program on two cores; no GPU, standard library only
 
 Differs from the paper's code: there, tests and program share a process, and the verdict is what that
@@ -43,7 +44,7 @@ COMMON = ("bisect collections copy datetime decimal fractions functools heapq it
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""

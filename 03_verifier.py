@@ -1,4 +1,4 @@
-"""Stage 03 · verifier: learn from the outcomes what a right program looks like.
+r"""Stage 03 · verifier: learn from the outcomes what a right program looks like.
 
 What it does in μCode (Section 4.1). The verifier R_φ(x, y) scores a problem x and ONE program y, never
 the history: a program is right or wrong whatever was tried before. It is the language model itself with
@@ -18,11 +18,12 @@ train   READS problems.jsonl (prompt, group), *.steps.jsonl
         "loss": 0.62, "pairwise": 0.58, "top1": 0.25, "problems": 71, "kept": false}: what it is worth on so many held-out problems
 score   READS problems.jsonl (prompt), *.steps.jsonl of all iterations
         WRITES scored.jsonl: the same steps, each with "score": the raw logit R_φ
-RUN     python 03_verifier.py train --problems problems.jsonl --steps base/turn*.steps.jsonl \\
-            --base base/policy --out base/verifier --lr 1e-3 --batch-size 8 --epochs 3      (the café's; the defaults are the paper's)
-        python 03_verifier.py score --problems problems.jsonl --steps base/turn*.steps.jsonl \\
-            --verifier base/verifier --out base/scored.jsonl
-COSTS   the embedded world: 20 to 30 s to train, 8 to 12 s to score on two CPU cores
+RUN     in the folder of a run, such as runs/toy:
+        python ../../03_verifier.py train --problems problems/train.jsonl --steps base/turn*.steps.jsonl \
+            --base base/policy --lr 1e-3 --batch-size 8 --epochs 3 --out try-verifier     # the defaults are the paper's
+        python ../../03_verifier.py score --problems problems/train.jsonl --steps base/turn*.steps.jsonl \
+            --verifier try-verifier --out try.scored.jsonl
+COSTS   the café: 20 to 30 s to train, 6 to 8 s to score on a CPU core
 
 Differs from the paper's code: there 32 pairs a problem are drawn with replacement and unseeded, and the
 evaluation split is the training split. Here a tenth of the groups is held out, the same in every
@@ -36,7 +37,7 @@ NO_ROOM = "the step; lower --programs, add --gradient-checkpointing, or take a s
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""

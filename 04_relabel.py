@@ -1,4 +1,4 @@
-"""Stage 04 · relabel: ask the local-search expert what should have been written, at every state visited.
+r"""Stage 04 · relabel: ask the local-search expert what should have been written, at every state visited.
 
 What it does in μCode (Section 4.2). Code generation is one-step recoverable: from any state, whatever
 failed before, the right program can be written in one turn. So the expert needs no rollouts and no value
@@ -19,7 +19,8 @@ READS   scored.jsonl     all steps of D with their score R_φ (stage 03)
 WRITES  examples.jsonl   one example a step, for example
         {"task_id": "train-67", "prompt": [{"role": "user", …}, {"role": "assistant", …}, {"role": "user",
          "content": "`f([])` gave 2, expected 1"}], "completion": [{"role": "assistant", "content": "…"}]}
-RUN     python 04_relabel.py --scored base/scored.jsonl --out mucode-1/examples.jsonl --method mucode
+RUN     in the folder of a run, such as runs/toy:
+        python ../../04_relabel.py --scored base/scored.jsonl --method mucode --out try.examples.jsonl
 COSTS   seconds; standard library only
 
 Differs from the paper: nothing in Eqs. 4 and 5. Where no right program was ever sampled for x, Eq. 4
@@ -29,7 +30,7 @@ import argparse, json, os, sys
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -204,8 +205,9 @@ def main():
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
     write_jsonl(args.out, examples)
 
-    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; no right program was sampled for "
-          f"{len(problems) - len(covered)} of {len(problems)} problems; where one was, the label is wrong for {overruled} → {args.out}")
+    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; "
+          f"no right program was sampled for {len(problems) - len(covered)} of {len(problems)} problems"
+          + (f", R_φ outvoted the oracle for {overruled} of the others" if settings else "") + f" → {args.out}")
     # To be shown: a label that repairs what was written, if there is one.
     e = max(examples, key=lambda e: (len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"], (e["task_id"], said(e)) in good))
     told = dict(x=e["prompt"][0]["content"])

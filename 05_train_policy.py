@@ -1,4 +1,4 @@
-"""Stage 05 · train the policy: imitate the examples, one turn at a time.
+r"""Stage 05 · train the policy: imitate the examples, one turn at a time.
 
 What it does in μCode (Algorithm 1, line 8). Multi-turn reinforcement learning has become supervised
 learning: each example is a state s_t and the program that should have been written there. The loss is
@@ -8,15 +8,16 @@ with the model's own failed programs in it, is read and not imitated.
     L(π) = − Σ_k log π(y*_k | s_t, y*_<k)  /  number of completion tokens in the step
 
 Every iteration starts from the BASE model, not from the last policy (Appendix C): D grows, the start
-stays. The same stage gives the embedded world its schooling (--base model --examples demonstrations.jsonl).
+stays. The same stage gives the café's model its schooling (--base model --examples demonstrations.jsonl).
 
 READS   examples.jsonl     prompt (a chat), completion (one assistant message)
 WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokenizer, generation_config
         DIR/metrics.jsonl  one row, for example {"examples": 12620, "steps": 600, "tokens": 243728,
                            "loss_first": 0.12, "loss_last": 0.07}
-RUN     python 05_train_policy.py --base base/policy --examples examples.jsonl --out mucode-1/policy \\
-            --lr 1e-3 --steps 600      (the café's; the defaults are the paper's, for pretrained models)
-COSTS   the embedded world: 50 to 100 s for 600 steps on two CPU cores
+RUN     in the folder of a run, such as runs/toy:
+        python ../../05_train_policy.py --base base/policy --examples mucode-1/examples.jsonl \
+            --lr 1e-3 --steps 600 --out try-policy            # the defaults are the paper's, for pretrained models
+COSTS   the café: 70 to 90 s for 600 steps on a CPU core
 
 Differs from the paper: --steps gives methods with unequal numbers of examples equal numbers of optimiser
 steps. The other defaults are the paper's: learning rate 5e-7, 2 epochs, 32 examples a step.
@@ -33,7 +34,7 @@ NO_ROOM = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or t
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""

@@ -1,4 +1,4 @@
-"""Stage 06 · evaluate: search over turns at test time, and report what the run has shown.
+r"""Stage 06 · evaluate: search over turns at test time, and report what the run has shown.
 
 What it does in μCode (Algorithm 2, multi-turn best-of-N). At each turn N programs are sampled from
 π(· | s_t), a rule picks ONE, the public tests judge it; if they pass, or t = T, that is the answer, else
@@ -8,7 +8,7 @@ the picked program and its feedback, and nothing else, go into s_{t+1}. The rule
     LV       argmax of the verifier R_φ          PT+LV   argmax of R_φ among those that pass, else among all
     oracle   a right one if there is one: the bound of all rules (it reads hidden results, no other does)
 
-One more row is greedy: N = 1 at temperature 0. Controls, N = 1 at 0.7, ask whether feedback is read:
+One more row is greedy: Random of N = 1 at temperature 0. Controls, N = 1 at 0.7, ask whether feedback is read:
 
     fresh    every turn starts from s_1 again: what blind retries would reach
     swapped  every feedback is that of another open problem        failed   … is "The program failed."
@@ -24,10 +24,11 @@ search  READS problems.jsonl, π, R_φ (of several verifiers the first picks, th
         "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
         WRITES report.md: the paper's tables, what the paper does not measure, three problems told turn by turn
-RUN     python 06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy --name mucode-2 \\
-            --verifier mucode-2/verifier --max-new-tokens 48 --out mucode-2/eval.jsonl      (in runs/toy)
-        python 06_eval.py report --run runs/toy --out runs/toy/report.md
-COSTS   the embedded world, 600 problems: 20 to 45 s a policy on two CPU cores
+RUN     in the folder of a run, such as runs/toy:
+        python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy --name mucode-2 \
+            --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
+        python ../../06_eval.py report --run . --out report.md
+COSTS   the café, 600 problems: 15 to 30 s a policy
 
 Differs from the paper: every number has a 95 % interval; comparisons are paired on the same problems.
 """
@@ -48,7 +49,7 @@ Arm = namedtuple("Arm", "rule n temperature variant")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage, so that each file can be read alone (skip them after the first).
+# The same lines in every stage: skip them after the first.
 
 def stop(message):
     """Bad input ends a stage with one line on stderr and exit status 2."""
@@ -254,9 +255,10 @@ def pass_at(k, right, total):
 
 EVAL = dict(policy=str, rule=str, n=int, temperature=(int, float), variant=str, task_id=str, turn=int, messages=list,
             candidates=list, picked=int, programs_run=int)
+CANDIDATE = {"completion", "code", "public_passed", "hidden_passed", "feedback", "score", "scores", "tokens"}
 # The paper's own numbers: Llama-3.2-1B on MBPP, T = 3. Another model and other data: hold their order against ours.
-PAPER_METHODS = ("The paper's, N = 1 and PT+LV of 5, turn 3: base 35.1, 47.3 · rft 31.1, 46.7 · rft_lv 49.0 · mucode_ov 48.2 · "
-                 "mucode_lv 48.5 · mucode 37.9, 51.1.\n")
+PAPER_METHODS = ("The paper's at turn 3: greedy, base 35.1 · rft 31.1 · mucode 37.9; PT+LV of 5, base 47.3 · rft 46.7 · rft_lv 49.0 · "
+                 "mucode_ov 48.2 · mucode_lv 48.5 · mucode 51.1.\n")
 PAPER_RULES = "The paper's, μCode, N = 5, turn 3: Random 37.5 · LV 43.3 · PT 49.4 · PT+LV 51.1.\n"
 
 AGAINST = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
@@ -289,7 +291,11 @@ def read_runs(runs):
         book["names"] = in_order(mine)
         for name in book["names"]:
             turn1 = book["turn1"].setdefault(name, {})
-            for r in sorted(read_jsonl(f"{run}/{name}/eval.jsonl", EVAL), key=lambda r: r["turn"]):
+            rows = read_jsonl(f"{run}/{name}/eval.jsonl", EVAL)
+            for n, r in enumerate(rows, 1):
+                if not (0 <= r["picked"] < len(r["candidates"]) and all(CANDIDATE <= c.keys() for c in r["candidates"])):
+                    stop(f"{run}/{name}/eval.jsonl, row {n}: field 'candidates' or 'picked' is not as search writes it; search again")
+            for r in sorted(rows, key=lambda r: r["turn"]):
                 key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
                 book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
                 book["verifiers"][name] = r.get("verifiers", [])
@@ -412,7 +418,7 @@ def verifier_section(book):
         each = [pairwise(book, name, which) for which in range(len(book["verifiers"][name]))]
         for path, mine in zip(book["verifiers"][name], each):
             rows.append([name, path, percent(book, mine), (~np.isnan(mine)).sum(), difference(book, each[0], mine) if mine is not each[0] else ""])
-    return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own − it"], rows)
+    return table(["candidates of", "verifier", "pairwise accuracy", "problems with right and wrong ones", "its own verifier − this one"], rows)
 
 
 def training_section(run):
@@ -450,6 +456,7 @@ def report(runs):
     title = lambda run: os.path.basename(os.path.abspath(run))
     finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
     turns, ours = range(1, book["turns"] + 1), (finals or ["base"])[0]
+    smoke = any("PRESET=smoke\n" in open(f"{run}/settings").read() for run in runs if os.path.exists(f"{run}/settings"))
     real = {name: [arm for arm in arms if arm.variant == "real"] for name, arms in book["arms"].items()}
     one = next(arm for arm in real["base"] if arm.n == 1 and arm.temperature)
     shown = [arm for arm in real["base"] if arm.n == 1] + [arm for arm in real["base"] if arm.rule == "PT+LV"][:1]
@@ -461,11 +468,12 @@ def report(runs):
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
            f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
-           "Accuracy in %: right = public and hidden tests pass, carried forward. In brackets the 95 % interval, from "
-           f"resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the same problems.\n",
+           "Accuracy in %: right = public and hidden tests pass; an episode that has stopped keeps its last program. In brackets the 95 % "
+           f"interval, from resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the same problems.\n",
+           *(["**PRESET=smoke: too small to learn anything; these numbers mean nothing.**\n"] if smoke else []),
            "greedy: one candidate a turn at temperature 0; the rest is sampled at 0.7. Of N candidates, Random takes any, LV the favourite of the "
-           "verifier R_φ, PT the first that passes the public tests, PT+LV R_φ's favourite among those, the oracle a right one. Programs run are "
-           "those that the rule itself needs: one a turn for Random and LV, N for the others.\n",
+           "verifier R_φ, PT the first that passes the public tests (if none does, any), PT+LV R_φ's favourite among those that pass (if none does, "
+           "among all), the oracle a right one. Tokens are those sampled; programs run, those that the rule needs: one a turn for Random and LV, N for the others.\n",
            "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([(name, arm) for name in ["base", *finals] for arm in shown]),
            PAPER_METHODS, contrasts(book, ["difference", "rule"], [
                ((f"{a} − {b}", label(arm)), (a, arm), (b, arm)) for a, b in methods for arm in shown])]
@@ -477,10 +485,12 @@ def report(runs):
             f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n",
             "The rule picks among the first N that were sampled. Random and the oracle are averages over all choices of N of them.\n",
             candidates_section(book, ours),
-            "## Is feedback read? N = 1, real feedback against\n", feedback_section(book, ["base", *finals], one),
+            "## Is feedback read? N = 1: real feedback − the control\n", feedback_section(book, ["base", *finals], one),
             "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
             "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
-    for run in runs: out += [f"## Training: {title(run)}\n", training_section(run)]
+    for run in runs:
+        out += [f"## Training: {title(run)}\n", "labels: what stage 04 made of all steps so far; uncovered: problems without a right program; overruled: those where R_φ "
+                "outvoted the oracle; wrong: labels that are wrong programs. verifier: of the epoch that was kept, on held-out problems.\n", training_section(run)]
     out += ["## Problems told turn by turn, greedy\n", tell(book, ours),
             "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
     return "\n".join(out)

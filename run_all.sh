@@ -19,29 +19,30 @@ default() {         # default NAME=VALUE…: what the environment leaves open. A
     name=${pair%%=*} pair=${pair#*=}
     case " $SETTINGS " in *" $name "*) ;; *) SETTINGS="$SETTINGS $name" ;; esac
     [ -n "${!name:-}" ] || printf -v "$name" %s "$pair"
-    [[ ! $pair =~ $number || ( ${!name} =~ $number && ( ${!name} -gt 0 || $pair -eq 0 ) ) ]] || refuse "$name=${!name}: a number is expected, $pair or the like"
+    [[ ! $pair =~ $number || ( ${!name} =~ $number && ( ${!name} -gt 0 || $pair -eq 0 ) ) ]] || refuse "$name=${!name}: a whole number like $pair is expected"
   done
 }
 
 # ── Settings: the environment's, then the preset's, then the café's ──────────────────────────────────────────────
-[ "$PRESET" = mbpp ] || [ -z "${MODEL:-}${LIMIT:-}${FIT:-}${JUDGE:-}" ] || refuse "MODEL, LIMIT, FIT and JUDGE go with PRESET=mbpp"
+[ "$PRESET" = mbpp ] || [ -z "${MODEL:-}${LIMIT:-}${POLICY_FLAGS:-}${VERIFIER_FLAGS:-}" ] || refuse "MODEL, LIMIT, POLICY_FLAGS and VERIFIER_FLAGS go with PRESET=mbpp"
 case $PRESET in
   toy)   ;;
   smoke) default TURNS=2 ITERATIONS=1 TRAIN=80 TEST=40 SCHOOL=2000 TRAJECTORIES=4 STEPS=60 EPOCHS=1 SEARCH_TURNS=2 ;;
   paper) default SEARCH_TURNS=6 MANY=16 CONTROLS="fresh swapped failed removed"
          METHODS=${METHODS:-mucode mucode_ov mucode_lv mucode_drop mucode_code rft rft_lv} SEEDS=${SEEDS-12 13 14} ;;
-  mbpp)  default MODEL=Qwen/Qwen2.5-1.5B-Instruct LIMIT=0 TRAJECTORIES=15 TOKENS=1000 JUDGE=--gradient-checkpointing \
-                 FIT="--gradient-checkpointing --tokens-per-pass 8192"           # rates, epochs, batches: the stages' own, the paper's
+  mbpp)  default MODEL=Qwen/Qwen2.5-1.5B-Instruct LIMIT=0 TRAJECTORIES=15 TOKENS=1000 VERIFIER_FLAGS=--gradient-checkpointing \
+                 POLICY_FLAGS="--gradient-checkpointing --tokens-per-pass 8192"           # rates, epochs, batches: the stages' own, the paper's
          for name in MODEL MBPP HUMANEVAL; do [ ! -e "${!name:-}" ] || printf -v $name %s "$(cd "$(dirname "${!name}")" && pwd)/$(basename "${!name}")"; done ;;
   *)     refuse "PRESET=$PRESET is none of toy, paper, smoke, mbpp" ;;
 esac
 if [ "$PRESET" != mbpp ]; then
   default TRAIN=800 TEST=600 SCHOOL=6000 STEPS=600 EPOCHS=3
-  default MODEL=base/policy FIT="--lr 1e-3 --steps $STEPS" JUDGE="--lr 1e-3 --batch-size 8 --epochs $EPOCHS"
+  default MODEL=base/policy POLICY_FLAGS="--lr 1e-3 --steps $STEPS" VERIFIER_FLAGS="--lr 1e-3 --batch-size 8 --epochs $EPOCHS"
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}        # threads that wait for each other after every small matrix crawl on a busy machine
 fi
 default SEED=0 SPLIT=test TURNS=3 ITERATIONS=2 TRAJECTORIES=8 TOKENS=48 SEARCH_TURNS=3 MANY=5 CONTROLS="fresh swapped"
 [ "$SPLIT" = test ] || [ "$SPLIT" = dev ] || refuse "SPLIT=$SPLIT: test or dev is expected"
+for name in $CONTROLS; do case $name in fresh | swapped | failed | removed) ;; *) refuse "CONTROLS: '$name' is none of fresh, swapped, failed, removed" ;; esac; done
 for method in ${METHODS:=mucode}; do
   [[ $method =~ ^[a-z_]+([+](bce|previous))?$ ]] && grep -q "^    \"${method%+*}\":" "$HERE/04_relabel.py" ||
     refuse "METHODS: '$method' is no row of METHODS in 04_relabel.py, nor one with +bce or +previous"
@@ -53,10 +54,12 @@ if [ -n "${SEEDS:-}" ]; then                                                    
 fi
 mkdir -p "$RUN" && cd "$RUN"                # a folder belongs to one set of settings; methods share it
 for name in $SETTINGS; do echo "$name=${!name}"; done > settings.part
-if [ -e settings ] && ! cmp -s settings settings.part; then
+if [ -e problems ] && ! cmp -s settings settings.part; then
   { diff settings settings.part || true; } | sed -n 's/^< /  it has /p; s/^> /  you asked for /p' >&2
-  rm settings.part; refuse "$RUN was started with other settings; go back to them, or choose another folder with RUN="
+  rm settings.part; refuse "$RUN was started with other settings; go back to them, or choose another folder with RUN=
+  (where only SPLIT, SEARCH_TURNS, MANY or CONTROLS differ: rm settings */eval.jsonl there, and nothing is trained again)"
 fi
+mv settings.part settings; echo "── $(tr '\n' ' ' < settings)METHODS=$METHODS"
 
 stage() {           # stage FILE ARGS… TARGET: make TARGET, unless it is there
   [ -e "${!#}" ] && return
@@ -76,7 +79,7 @@ rollouts() {        # rollouts X SEED: T turns of the policy X on the training p
   done
 }
 verifier() {        # verifier X LOSS STEPS…: R_φ from all steps so far → X/verifier, and its scores → X/scored.jsonl
-  stage 03_verifier.py train --problems problems/train.jsonl --steps "${@:3}" --base "$MODEL" --loss "$2" $JUDGE --seed "$SEED" --out "$1/verifier"
+  stage 03_verifier.py train --problems problems/train.jsonl --steps "${@:3}" --base "$MODEL" --loss "$2" $VERIFIER_FLAGS --seed "$SEED" --out "$1/verifier"
   stage 03_verifier.py score --problems problems/train.jsonl --steps "${@:3}" --verifier "$1/verifier" --out "$1/scored.jsonl"
 }
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N with X's policy; the first verifier picks
@@ -90,6 +93,7 @@ meanwhile() {       # meanwhile COMMAND…: on another core, in a process group 
   if [ "$PRESET" = mbpp ]; then "$@"; else set -m; "$@" > >(cat) 2>&1 & set +m; JOBS="$JOBS $!"; fi
 }
 trap 'for job in $JOBS; do kill -- "-$job" 2> /dev/null || :; done' EXIT
+trap 'refuse "cut off; run it again to go on"' INT
 
 # ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────
 if [ "$PRESET" = mbpp ]; then                                                    # a pretrained MODEL has been to school
@@ -101,7 +105,6 @@ else
   [ -e model ] || python "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" --test "$TEST" --demonstrations "$SCHOOL" --out .
   stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 --epochs 2 --seed "$SEED" --out base/policy
 fi
-mv settings.part settings                                                        # the folder is theirs from here on
 rollouts base "$SEED"                                                            # D ← rollouts of π_0
 verifier base bt base/turn*.steps.jsonl
 meanwhile evaluate base 5 base/verifier
@@ -113,7 +116,7 @@ for method in $METHODS; do
   for i in $(seq "$ITERATIONS"); do
     x=$method-$i; echo "── $x, after $SECONDS s"
     stage 04_relabel.py --scored "$last/scored.jsonl" --method "${method%+*}" --out "$x/examples.jsonl"      # Eqs. 4, 5
-    stage 05_train_policy.py --base "$start" --examples "$x/examples.jsonl" $FIT --seed "$SEED" --out "$x/policy"
+    stage 05_train_policy.py --base "$start" --examples "$x/examples.jsonl" $POLICY_FLAGS --seed "$SEED" --out "$x/policy"
     rollouts "$x" $((SEED + 1000 * i))                                           # D ← D ∪ D_i
     steps="$steps $x/turn*.steps.jsonl" last=$x
     verifier "$x" $loss $steps                                                   # R_φ on all of D
@@ -127,6 +130,6 @@ for method in $METHODS; do
     fi
   done
 done
-for job in $JOBS; do wait "$job"; done
+for job in $JOBS; do wait "$job" || refuse "a search has failed, see above"; done
 for exam in "" $EXAMS; do python "$HERE/06_eval.py" report --run "./$exam" --out "${exam}report.md"; done
 echo "── done in $SECONDS s: $RUN/report.md"

@@ -35,7 +35,7 @@ def main():
               "--steps", 300, "--lr", 3e-3, "--batch-size", 8)
         subprocess.run(["bash", os.path.join(ROOT, "run_all.sh")], check=True, env=dict(
             os.environ, PRESET="mbpp", MODEL=f"{here}/model", MBPP=args.mbpp, HUMANEVAL=args.humaneval, LIMIT=str(args.limit), RUN=f"{here}/run",
-            TRAJECTORIES="4", TOKENS="200", FIT="--gradient-checkpointing --steps 20 --lr 1e-3", JUDGE="--gradient-checkpointing --lr 1e-3"))
+            TRAJECTORIES="4", TOKENS="200", POLICY_FLAGS="--gradient-checkpointing --steps 20 --lr 1e-3", VERIFIER_FLAGS="--gradient-checkpointing --lr 1e-3"))
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ def test_bad_input(tmp_path, tiny, refused):
     refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [step("zzz")])), "row 1", "zzz")
     refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [{**step("a"), "public_passed": "no"}])), "row 1", "public_passed")
     refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [step("a"), step("a")])), "row 2", "trajectory")
+    refused(lambda: call("--policy", tiny, "--previous", write(tmp_path / "s", [step("a"), step("a", turn=2)])), "row 2", "'turn' is 2")
     assert not out.exists()
 
 

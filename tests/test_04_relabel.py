@@ -96,10 +96,10 @@ def test_stage(tmp_path, capsys):
     run(4, "--scored", scored, "--out", out)
     said = capsys.readouterr().out
     assert labels(read(out)) == ["better"] * 4 + ["likely"] * 2
-    assert "no right program was sampled for 1 of 2 problems; where one was, the label is wrong for 0" in said
+    assert "no right program was sampled for 1 of 2 problems, R_φ outvoted the oracle for 0 of the others" in said
     assert read(tmp_path / "out.metrics.jsonl") == [dict(steps=6, tokens=30, programs=6, problems=2, uncovered=1, overruled=0, examples=6, wrong=2)]
     run(4, "--scored", scored, "--out", out, "--beta-oracle", "0")
-    assert labels(read(out))[:4] == ["wrong"] * 4 and "the label is wrong for 1 →" in capsys.readouterr().out
+    assert labels(read(out))[:4] == ["wrong"] * 4 and "outvoted the oracle for 1 of" in capsys.readouterr().out
     run(4, "--scored", scored, "--out", out, "--method", "rft")
     assert labels(read(out)) == ["wrong", "good", "better"]
     run(4, "--scored", scored, "--out", out, "--drop-uncovered")

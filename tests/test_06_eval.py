@@ -231,4 +231,15 @@ def test_bad_input(tmp_path, refused):
     rows = read(path / "base/eval.jsonl")
     write(path / "base/eval.jsonl", [rows[0], {**rows[1], "picked": None}])
     refused(lambda: run(6, "report", "--run", path, "--out", tmp_path / "o"), "base/eval.jsonl", "row 2", "'picked'")
+    for broken in (dict(picked=7), dict(candidates=[{}])):
+        write(path / "base/eval.jsonl", [rows[0], {**rows[1], **broken}])
+        refused(lambda: run(6, "report", "--run", path, "--out", tmp_path / "o"), "base/eval.jsonl", "row 2", "'candidates' or 'picked'")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_smoke_report_says_that_it_means_nothing(tmp_path):
+    path = folder(tmp_path)
+    for preset, warned in (("toy", False), ("smoke", True)):
+        (path / "settings").write_text(f"PRESET={preset}\nSEED=0\n")
+        run(6, "report", "--run", path, "--out", tmp_path / "o")
+        assert ("mean nothing" in (tmp_path / "o").read_text()) is warned

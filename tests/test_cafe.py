@@ -1,4 +1,4 @@
-"""The embedded world: its problems are sound, its splits are apart, its schooling gives nothing away."""
+"""The café: its problems are sound, its splits are apart, its schooling gives nothing away."""
 import json
 import random
 import re

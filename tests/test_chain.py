@@ -58,11 +58,11 @@ def shell(tmp_path, **settings):
 
 
 def test_a_folder_belongs_to_one_set_of_settings(tmp_path):
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run/problems").mkdir(parents=True)
     (tmp_path / "run/settings").write_text("PRESET=smoke\nSEED=3\n")
     done = shell(tmp_path, PRESET="smoke", SEED="4")
     assert done.returncode == 2 and "it has SEED=3" in done.stderr and "you asked for SEED=4" in done.stderr
-    assert sorted(os.listdir(tmp_path / "run")) == ["settings"] and (tmp_path / "run/settings").read_text() == "PRESET=smoke\nSEED=3\n"
+    assert sorted(os.listdir(tmp_path / "run")) == ["problems", "settings"] and (tmp_path / "run/settings").read_text() == "PRESET=smoke\nSEED=3\n"
 
 
 def test_an_unknown_preset_is_refused(tmp_path):
@@ -70,7 +70,7 @@ def test_an_unknown_preset_is_refused(tmp_path):
     assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(TURNS="0"), "TURNS=0"), (dict(LIMIT="20"), "PRESET=mbpp"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'"), (dict(MODEL="gpt2"), "PRESET=mbpp")])
+@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(TURNS="0"), "TURNS=0"), (dict(LIMIT="20"), "PRESET=mbpp"), (dict(CONTROLS="frsh"), "'frsh'"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'"), (dict(MODEL="gpt2"), "PRESET=mbpp")])
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, words):
     done = shell(tmp_path, PRESET="smoke", **settings)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
