@@ -54,7 +54,7 @@ if [ -n "${SEEDS:-}" ]; then                                                    
 fi
 mkdir -p "$RUN" && cd "$RUN"                # a folder belongs to one set of settings; methods share it
 for name in $SETTINGS; do echo "$name=${!name}"; done > settings.part
-if [ -e problems ] && ! cmp -s settings settings.part; then
+if [ -e problems ] && [ -e settings ] && ! cmp -s settings settings.part; then
   { diff settings settings.part || true; } | sed -n 's/^< /  it has /p; s/^> /  you asked for /p' >&2
   rm settings.part; refuse "$RUN was started with other settings; go back to them, or choose another folder with RUN=
   (where only SPLIT, SEARCH_TURNS, MANY or CONTROLS differ: rm settings */eval.jsonl there, and nothing is trained again)"
