@@ -11,7 +11,7 @@
 #                                          hours on a big GPU. LIMIT=20: few problems, for a first look
 # A file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
 set -euo pipefail
-HERE=$(cd "$(dirname "$0")" && pwd) PRESET=${PRESET:-toy} SETTINGS=PRESET JOBS=""
+HERE=$(cd "$(dirname "$0")" && pwd) PRESET=${PRESET:-toy} SETTINGS=PRESET SEARCHED=""
 refuse() { echo "run_all.sh: $*" >&2; exit 2; }
 default() {         # default NAME=VALUE…: what the environment leaves open. A number stays a number, and above 0 if it was
   local pair name number='^[0-9]+$'
@@ -89,10 +89,11 @@ evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N with 
       --turns "$SEARCH_TURNS" --n $2 --controls $CONTROLS --max-new-tokens "$TOKENS" --seed "$SEED" --out "$exam$1/eval.jsonl"
   done
 }
-meanwhile() {       # meanwhile COMMAND…: on another core, in a process group of its own (a GPU does one thing at a time)
-  if [ "$PRESET" = mbpp ]; then "$@"; else set -m; "$@" > >(cat) 2>&1 & set +m; JOBS="$JOBS $!"; fi
+meanwhile() {       # meanwhile evaluate X …: on another core, as a process group of its own (a GPU does one thing at a time)
+  SEARCHED="$SEARCHED $2"
+  if [ "$PRESET" = mbpp ]; then "$@"; else set -m; "$@" > >(cat) 2>&1 & set +m; fi
 }
-trap 'for job in $JOBS; do kill -- "-$job" 2> /dev/null || :; done' EXIT
+trap 'for job in $(jobs -pr); do kill -- "-$job"; done' EXIT
 trap 'refuse "cut off; run it again to go on"' INT
 
 # ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────
@@ -130,6 +131,7 @@ for method in $METHODS; do
     fi
   done
 done
-for job in $JOBS; do wait "$job" || refuse "a search has failed, see above"; done
+wait
+for x in $SEARCHED; do [ -e "$x/eval.jsonl" ] || refuse "the search of $x has failed, see above"; done
 for exam in "" $EXAMS; do python "$HERE/06_eval.py" report --run "./$exam" --out "${exam}report.md"; done
 echo "── done in $SECONDS s: $RUN/report.md"

@@ -84,3 +84,12 @@ def test_numbers_that_are_too_small(refused, number, flag, value, more):
     mode = {3: ["train"], 6: ["search"]}.get(number, [])
     files = [] if number == 5 else ["--problems", "x"]
     refused(lambda: run(number, *mode, *files, "--out", "x", *more, flag, value), flag, "too small")
+
+
+def test_a_search_that_fails_beside_the_training_is_not_overlooked(tmp_path):
+    for name in ("problems/train.jsonl", "model", *(f"{x}/{file}" for x in ("base", "mucode-1") for file in (
+            "examples.jsonl", "policy", "turn1.samples.jsonl", "turn1.steps.jsonl", "turn2.samples.jsonl", "turn2.steps.jsonl", "verifier", "scored.jsonl"))):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    done = shell(tmp_path, PRESET="smoke")
+    assert done.returncode == 2 and "the search of base has failed" in done.stderr and not (tmp_path / "run/report.md").exists()
