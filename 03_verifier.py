@@ -112,6 +112,7 @@ def bt_loss(scores, labels, owners):
     for owner in owners.unique():
         r, y = scores[owners == owner], labels[owners == owner].bool()
         if y.any() and not y.all():
+            # Means, not sums: a problem with many pairs weighs no more than one with few.
             gap = r[y][:, None] - r[~y][None, :]                               # (right, wrong): R⁺ − R⁻
             losses.append(torch.nn.functional.softplus(-gap).mean())           # softplus(−d) = −log σ(d)
     return torch.stack(losses).mean() + 1e-3 * scores.square().mean()
@@ -227,6 +228,7 @@ def draw_programs(problems, most, rng):
 
     At most `most` programs a problem, half of that room for the right ones and half for the wrong ones.
     """
+    # A problem with 200 wrong programs must not fill the batch: what counts is the pairs, and half and half makes most of them.
     batch, labels, owners = [], [], []
     for owner, (sequences, right) in enumerate(problems):
         for kind in (1, 0):

@@ -97,6 +97,7 @@ def best_step(steps, beta_oracle, beta_learned):
     (turn, then policy, then trajectory), so that its form stays the model's own.
     """
     verdict = judge_programs(steps)
+    # β_O·R + β_L·R_φ: among right programs R_φ decides; where none is right, R_φ alone does, and y* is wrong.
     value = lambda s: beta_oracle * verdict[s["code"]] + beta_learned * s["score"]
     return min(steps, key=lambda s: (-value(s), s["turn"], s["policy"], s["trajectory"]))
 

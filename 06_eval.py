@@ -219,6 +219,7 @@ def resample(keys, resamples=1000):
     A training seed is one draw, and problems of a group are variants of each other: so runs are drawn with
     replacement, then groups of each drawn run, then problems of each drawn group.
     """
+    # Problems that share a group, or a trained model, err together: to draw them one by one would make the interval too narrow.
     tree, drawn, rng = {}, np.zeros((resamples, len(keys)), np.float32), random.Random(0)
     for k, (run, group, _) in enumerate(keys): tree.setdefault(run, {}).setdefault(group, []).append(k)
     runs, again = [list(groups.values()) for groups in tree.values()], lambda items: rng.choices(items, k=len(items))
@@ -299,11 +300,12 @@ def read_runs(runs):
                 key, arm, chosen = (run, r.get("group", r["task_id"]), r["task_id"]), arm_of(r), r["candidates"][r["picked"]]
                 book["acts"].setdefault((name, arm), {}).setdefault(key, []).append((chosen["public_passed"], expert.right(chosen)))
                 book["verifiers"][name] = r.get("verifiers", [])
-                spent = book["spent"].setdefault((name, arm), [0, 0])
+                spent = book["spent"].setdefault((name, arm), [0, 0])                  # what the budget columns show
                 spent[0] += sum(c["tokens"] for c in r["candidates"])
                 spent[1] += r["programs_run"]
                 if r["turn"] == 1 and r["temperature"] and len(r["candidates"]) > len(turn1.get(key, ())): turn1[key] = r["candidates"]
                 if run == runs[0] and r["temperature"] == 0: book["greedy"].setdefault(name, {}).setdefault(r["task_id"], []).append(r)
+    # From rows by key to arrays over the keys: then every figure is a mean, and every interval one matrix product.
     book["arms"] = {name: [arm for who, arm in book["acts"] if who == name] for name in book["names"]}
     book["keys"] = keys = list(dict.fromkeys(key for acts in book["acts"].values() for key in acts))
     book["turns"] = turns = max(len(acts) for mine in book["acts"].values() for acts in mine.values())
@@ -333,6 +335,7 @@ def pairwise(book, name, which=0):
     """Pairwise accuracy of verifier `which` on the candidates of turn 1, where some are right and some wrong."""
     result = []
     for candidates in book["turn1"][name]:
+        # By code: a program that was sampled twice is one program, or a favourite of the policy would count double.
         programs = {c["code"]: (c["scores"][which], expert.right(c)) for c in candidates}
         accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
         result.append(np.nan if accuracy is None else accuracy)
@@ -403,6 +406,7 @@ def feedback_section(book, names, one):
 def recovery_section(book, names, one):
     rows = []
     for name in names:
+        # The one act that no later turn can mend: the public tests pass, so the episode stops, and a hidden one fails.
         lost = np.array([float(acts[-1] == (True, False)) for acts in book["acts"][name, one]])
         for t in range(1, book["turns"]):
             going, fresh = recovery(book, name, one, t)
