@@ -116,9 +116,8 @@ def without_oldest(messages):
 def uncollected():
     """A sixth of those seconds goes into looking for garbage among what has just been imported: not here."""
     gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
+    try: yield
+    finally: gc.freeze(); gc.enable()
 
 
 @contextlib.contextmanager
@@ -201,8 +200,9 @@ def sample_batch(model, prompts, noises, temperature, max_new_tokens, stops):
     """
     import torch
     from transformers import DynamicCache
-    once = {p: k for k, p in enumerate(dict.fromkeys(map(tuple, prompts)))}       # trajectories of one problem begin alike:
-    device, width = model.device, max(map(len, prompts))                        # such a prompt is read once
+    # Trajectories of one problem begin alike: a prompt is read once, whatever rows start from it (U prompts, B rows).
+    once = {p: k for k, p in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    device, width = model.device, max(map(len, prompts))
     # Padded on the left, so that every row's next token stands at the same position of the cache.
     ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in once], device=device)     # (U, W)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in once], device=device)

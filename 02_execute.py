@@ -14,7 +14,7 @@ the judge. There is nothing to forge: a forged reply is just an answer, right or
 
     judge (this process: tests, verdicts) ── zygote (a fresh Python, locked up) ── fork: one program
 
-(A zygote is a process kept ready to be forked: 3 ms a program, where a new Python takes 12.) The cage
+(A zygote is a process kept ready to be forked: 4 ms of CPU a program, where a new Python takes 9.) The cage
 keeps the program off everything else: files (Landlock), processes and the network (seccomp), memory and
 disk (rlimits). The file is in this order: rows, tests and feedback, the verdict (`judge`, `execute`); then,
 to be skipped at first, how values cross to the program, both ends of the socket, the cage; last `main`.
@@ -26,7 +26,7 @@ WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedba
          "public_passed": false, "hidden_passed": false, "feedback": "`f([])` gave 2, expected 1"}
 RUN     in the folder of a run, such as runs/toy:
         python ../../02_execute.py --problems problems/train.jsonl --samples base/turn1.samples.jsonl --out try1.steps.jsonl
-COSTS   about 3 ms a distinct program on two cores; no GPU, standard library only
+COSTS   about 2 ms a distinct program on two cores; no GPU, standard library only
 
 Differs from the paper's code: there, tests and program share a process, and the verdict is what that
 process prints; feedback is a raw traceback of any length with random paths in it.

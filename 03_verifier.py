@@ -15,7 +15,7 @@ time it picks among programs that the public tests cannot tell apart (stage 06).
 
 train   READS problems.jsonl (prompt, group), *.steps.jsonl
         WRITES DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, a row an epoch: {"epoch": 1,
-        "loss": 0.62, "pairwise": 0.58, "top1": 0.25, "problems": 71, "kept": false}: what it is worth on so many held-out problems
+        "loss": 0.59, "pairwise": 0.86, "top1": 0.77, "problems": 31, "kept": false}: what it is worth on so many held-out problems
 score   READS problems.jsonl (prompt), *.steps.jsonl of all iterations
         WRITES scored.jsonl: the same steps, each with "score": the raw logit R_φ
 RUN     in the folder of a run, such as runs/toy:

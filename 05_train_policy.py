@@ -12,8 +12,8 @@ stays. The same stage gives the café's model its schooling (--base model --exam
 
 READS   examples.jsonl     prompt (a chat), completion (one assistant message)
 WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokenizer, generation_config
-        DIR/metrics.jsonl  one row, for example {"examples": 12620, "steps": 600, "tokens": 243728,
-                           "loss_first": 0.12, "loss_last": 0.07}
+        DIR/metrics.jsonl  one row, for example {"examples": 12611, "steps": 600, "tokens": 243363,
+                           "loss_first": 0.12, "loss_last": 0.08}
 RUN     in the folder of a run, such as runs/toy:
         python ../../05_train_policy.py --base base/policy --examples mucode-1/examples.jsonl \
             --lr 1e-3 --steps 600 --out try-policy            # the defaults are the paper's, for pretrained models
@@ -199,7 +199,7 @@ def main():
 
     verifier.check_target(args.out)
     rows = read_examples(args.examples)
-    model, tokenizer = rollout.load_policy(args.base, "float32")
+    model, tokenizer = rollout.load_policy(args.base, "float32")        # by name: it is this call that imports torch
     import torch
     torch.manual_seed(args.seed)
     if args.gradient_checkpointing: model.activation_checkpointing_enable()

@@ -219,7 +219,6 @@ def resample(keys, resamples=1000):
     A training seed is one draw, and problems of a group are variants of each other: so runs are drawn with
     replacement, then groups of each drawn run, then problems of each drawn group.
     """
-    # Problems that share a group, or a trained model, err together: to draw them one by one would make the interval too narrow.
     tree, drawn, rng = {}, np.zeros((resamples, len(keys)), np.float32), random.Random(0)
     for k, (run, group, _) in enumerate(keys): tree.setdefault(run, {}).setdefault(group, []).append(k)
     runs, again = [list(groups.values()) for groups in tree.values()], lambda items: rng.choices(items, k=len(items))

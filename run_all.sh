@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # μCode, Algorithm 1 of Jain et al. (ICML 2025), as a shell script: the table of contents of the six stages.
 #
-#   bash run_all.sh                        the café: 2 iterations of 3 turns, 7 to 10 minutes on 2 idle CPU cores
+#   bash run_all.sh                        the café: 2 iterations of 3 turns, 6 to 10 minutes on 2 CPU cores
 #   METHODS="mucode rft" bash run_all.sh   the same beside the baseline. A method is a row of METHODS in stage 04; mucode+bce
 #                                          trains its verifiers with the other loss, mucode+previous goes on from the last policy
 #   SEEDS="0 1 2" bash run_all.sh          a run for each seed, and one report of all
 #   PRESET=smoke bash run_all.sh           the whole chain in a minute or two, too small to learn: its numbers mean nothing
-#   PRESET=paper bash run_all.sh           every method and table, 3 seeds: 2 hours; SEEDS=0 METHODS=mucode: 15 minutes
+#   PRESET=paper bash run_all.sh           every method and table, 3 seeds: about 2 hours. SEEDS=0 METHODS=mucode: a part of it
 #   PRESET=mbpp bash run_all.sh            MODEL, a hub name or folder, on MBPP and HumanEval, with the paper's settings:
 #                                          hours on a big GPU. LIMIT=20: few problems, for a first look
 # A file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
 set -euo pipefail
-HERE=$(cd "$(dirname "$0")" && pwd) PRESET=${PRESET:-toy} SETTINGS=PRESET SEARCHED=""
+HERE=$(cd "$(dirname "$0")" && pwd) PRESET=${PRESET:-toy} SETTINGS=PRESET SEARCHED="" EXAMS=""
 refuse() { echo "run_all.sh: $*" >&2; exit 2; }
 default() {         # default NAME=VALUE…: what the environment leaves open. A number stays a number, and above 0 if it was
   local pair name number='^[0-9]+$'
@@ -98,11 +98,10 @@ trap 'refuse "cut off; run it again to go on"' INT
 
 # ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────
 if [ "$PRESET" = mbpp ]; then                                                    # a pretrained MODEL has been to school
-  [ "$SPLIT" = dev ] && EXAMS="" || EXAMS=humaneval/
+  [ "$SPLIT" = dev ] || EXAMS=humaneval/
   [ -e problems/test.jsonl ] || python "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
   [ -e problems/humaneval/test.jsonl ] || python "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" --out problems/humaneval
 else
-  EXAMS=""
   [ -e model ] || python "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" --test "$TEST" --demonstrations "$SCHOOL" --out .
   stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 --epochs 2 --seed "$SEED" --out base/policy
 fi

@@ -1,5 +1,5 @@
 """Stage 01: what the model sees, which token it gets, who goes on."""
-import json, shutil, threading
+import gc, json, shutil, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -51,6 +51,12 @@ def test_sampling_equals_a_naive_loop_for_any_batch(tiny):
         assert ex.sample_batch(model, prompts, noises, 3.0, 12, stops) == expected
         assert [ex.sample_batch(model, [p], u[None], 3.0, 12, stops)[0] for p, u in zip(prompts, noises)] == expected
         assert ex.sample_batch(model, prompts[::-1], noises[::-1].copy(), 3.0, 12, stops) == expected[::-1]
+
+
+def test_the_collector_comes_back(tmp_path, refused):
+    """Loading switches it off; a load that fails must not leave it off."""
+    refused(lambda: ex.load_policy(str(tmp_path / "none")), "none")
+    assert gc.isenabled()
 
 
 def test_greedy_is_generate(tiny):

@@ -215,6 +215,21 @@ def test_report(tmp_path, capsys):
     assert "2 runs" in (tmp_path / "both.md").read_text()
 
 
+def test_report_subtracts_the_right_way(tmp_path):
+    """Four turns of one problem: LV, PT+LV and the oracle pick the right candidate at once, Random and PT at turn 4 alone."""
+    two = [candidate(code="bad"), candidate(True, True, code="good")]
+    rows = [dict(arm._asdict(), policy="base", verifiers=["v"], task_id="a", turn=turn, messages=[dict(role="user", content="x")], candidates=two[:arm.n] if turn < 4 else two[::-1][:arm.n],
+                 picked=1 if arm.n > 1 and turn < 4 and arm.rule not in ("Random", "PT") else 0, programs_run=1)
+            for turn in (1, 2, 3, 4) for arm in [ex.Arm("Random", 1, 0.0, "real"), ARM, *(ex.Arm(rule, 2, 0.7, "real") for rule in ex.RULES)]]
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base/eval.jsonl", rows)
+    run(6, "report", "--run", tmp_path, "--out", tmp_path / "o")
+    text, up, same = (tmp_path / "o").read_text(), "+100.0 [+100.0, +100.0] above zero", "+0.0 [+0.0, +0.0] inside the noise"
+    assert f"| base | LV − Random, N = 2 | {up} | {up} | {up} | {same} |" in text and f"| base | PT+LV − PT, N = 2 | {up} |" in text
+    assert "| base | PT − LV, N = 2 | -100.0 [-100.0, -100.0] below zero |" in text and f"| base | oracle − PT+LV, N = 2 | {same} |" in text
+    assert "turn 4 − turn 3" in text and f"| base | greedy | {up} |" in text and f"| base | PT+LV, N = 2 | {same} |" in text
+
+
 def test_report_of_one_candidate_and_no_verifier(tmp_path):
     sample, judge, _, _ = environment({"a": [["bad"], ["good"]], "b": [["good"], ["good"]]})
     (tmp_path / "base").mkdir()
