@@ -21,7 +21,8 @@ WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings,
 RUN     in the folder of a run, such as runs/toy:
         python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
             --trajectories 8 --max-new-tokens 48 --out try1.samples.jsonl
-        python ../../01_rollout.py … --previous try1.steps.jsonl --out try2.samples.jsonl
+        python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy --previous base/turn1.steps.jsonl \
+            --max-new-tokens 48 --out try2.samples.jsonl
         python ../../01_rollout.py … --server http://localhost:8000/v1 --policy NAME    # an engine that serves NAME
 COSTS   the café: 4 to 9 s a turn on a CPU core, 3 s of them imports
 
@@ -114,7 +115,7 @@ def without_oldest(messages):
 
 @contextlib.contextmanager
 def uncollected():
-    """A sixth of those seconds goes into looking for garbage among what has just been imported: not here."""
+    """Import and load without the garbage collector, which would take a sixth of the time and find nothing."""
     gc.disable()
     try: yield
     finally: gc.freeze(); gc.enable()

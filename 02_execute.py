@@ -150,6 +150,7 @@ def compile_test(test):
     if shown and len(tree.body) == 1 and isinstance(shown.test, ast.Compare) and [*map(type, shown.test.ops)] == [ast.Eq]:
         shown, value = shown.test.left, shown.test.comparators[0]
         code, expected = (compile(ast.Expression(side), "<test>", "eval") for side in (shown, value))
+        if not mentioned(code): shown, code, expected = value, expected, code       # `assert 3 == f([1, 2])`
         return shown, code, expected, mentioned(code) | mentioned(expected)
     code = compile(tree, "<test>", "exec")
     return shown, code, None, mentioned(code)
@@ -231,7 +232,7 @@ def load(program, problem):
 def judge(zygote, limits, problem, code):
     """Run one program → (public_passed, hidden_passed, feedback o_t); feedback is of the first failing PUBLIC test.
 
-    Loading, the public and the hidden tests have limits["timeout"] seconds each.
+    Loading, the public and the hidden tests have limits["timeout"] seconds each; with stdin, each test has.
     """
     if not code: return False, False, "There is no program in this answer."
     verdicts, feedback, program, broken = [], "", None, None
@@ -652,15 +653,15 @@ def cage():
 
 @lru_cache(maxsize=None)
 def say_missing(missing, strict):
-    """Say once what the cage lacks here."""
+    """Say once what the cage lacks here; and where it lacks something, make at least our own memory unreadable."""
     if not missing: return
-    lost = {"Landlock": "programs can read your files", "seccomp": "programs can change your files, reach the network and leave processes behind"}
+    lost = {"Landlock": "programs can read your files, the tests among them", "seccomp": "programs can change your files, reach the network and leave processes behind"}
     said = "; ".join(f"no {what} on this system: {lost[what]}" for what in missing)
     if strict: stop(f"{said}. --require-sandbox refuses to run them")
-    print(f"{os.path.basename(sys.argv[0])}: {said}. Verdicts are sound all the same", file=sys.stderr)
+    print(f"{os.path.basename(sys.argv[0])}: {said}. Verdicts cannot be forged all the same", file=sys.stderr)
     if sys.platform == "linux":
         import ctypes
-        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)                  # DUMPABLE: our memory is not readable as /proc/PID/mem
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)                  # DUMPABLE: not as /proc/PID/mem
 
 
 def main():
@@ -670,7 +671,7 @@ def main():
     ap.add_argument("--samples", required=True, help="what stage 01 wrote")
     ap.add_argument("--out", required=True, help="steps.jsonl to write")
     ap.add_argument("--timeout", type=float, default=5.0, help="CPU seconds for loading a program, for its public "
-                    "and for its hidden tests, each; three times as many on the clock [%(default)s]")
+                    "and for its hidden tests, each (with stdin, for every test); three times as many on the clock [%(default)s]")
     ap.add_argument("--memory", type=int, default=1024, help="MB of address space for a program [%(default)s]")
     ap.add_argument("--feedback", type=int, default=300, help="characters of feedback at most [%(default)s]")
     ap.add_argument("--workers", type=int, default=os.cpu_count(), help="programs that run at the same time [%(default)s]")

@@ -361,7 +361,7 @@ def main():
         p.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     args = ap.parse_args()
     for flag, value in vars(args).items():
-        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):
+        if type(value) in (int, float) and (value < 0 or value == 0 and flag != "seed" or flag == "programs" and value < 2):
             stop(f"--{flag.replace('_', '-')} is {value}: too small")
     args.run(args)
 

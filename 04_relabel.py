@@ -200,15 +200,15 @@ def main():
     good, said = {(s["task_id"], s["completion"]) for s in steps if right(s)}, lambda e: e["completion"][0]["content"]
     wrong = sum((e["task_id"], said(e)) not in good for e in examples)
     known = {mine[0]["task_id"] for mine in covered}
-    overruled = len({e["task_id"] for e in examples if (e["task_id"], said(e)) not in good} & known)
     noted = dict(steps=len(steps), tokens=sum(s.get("tokens", 0) for s in steps), programs=len({(s["task_id"], s["code"]) for s in steps}),
-                 problems=len(problems), uncovered=len(problems) - len(covered), overruled=overruled, examples=len(examples), wrong=wrong)
+                 problems=len(problems), uncovered=len(problems) - len(covered), examples=len(examples), wrong=wrong)
+    if "beta_learned" in settings: noted["overruled"] = len({e["task_id"] for e in examples if (e["task_id"], said(e)) not in good} & known)
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
     write_jsonl(args.out, examples)
 
     print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; "
           f"no right program was sampled for {len(problems) - len(covered)} of {len(problems)} problems"
-          + (f", R_φ outvoted the oracle for {overruled} of the others" if settings else "") + f" → {args.out}")
+          + (f", R_φ outvoted the oracle for {noted['overruled']} of the others" if "overruled" in noted else "") + f" → {args.out}")
     # To be shown: a label that repairs what was written, if there is one.
     e = max(examples, key=lambda e: (len(e["prompt"]) > 1 and said(e) != e["prompt"][-2]["content"], (e["task_id"], said(e)) in good))
     told = dict(x=e["prompt"][0]["content"])

@@ -5,7 +5,7 @@ learning: each example is a state s_t and the program that should have been writ
 the cross-entropy of the completion's tokens, its end token included, and of nothing else: the prompt,
 with the model's own failed programs in it, is read and not imitated.
 
-    L(π) = − Σ_k log π(y*_k | s_t, y*_<k)  /  number of completion tokens in the step
+    L(π) = − Σ Σ_k log π(y*_k | s_t, y*_<k)  /  number of completion tokens      (both over an optimiser step's examples)
 
 Every iteration starts from the BASE model, not from the last policy (Appendix C): D grows, the start
 stays. The same stage gives the café's model its schooling (--base model --examples demonstrations.jsonl).
@@ -199,7 +199,7 @@ def main():
 
     verifier.check_target(args.out)
     rows = read_examples(args.examples)
-    model, tokenizer = rollout.load_policy(args.base, "float32")        # by name: it is this call that imports torch
+    model, tokenizer = rollout.load_policy(args.base, "float32")
     import torch
     torch.manual_seed(args.seed)
     if args.gradient_checkpointing: model.activation_checkpointing_enable()
@@ -226,7 +226,7 @@ def main():
     verifier.save_checkpoint(model, tokenizer, [metrics], args.out)
 
     ids, n = examples[0]
-    print(f"05 train: {len(examples)} examples, {steps} steps, "
+    print(f"05 train: {len(examples)} examples, {steps} optimiser steps, "
           f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f} → {args.out}")
     print("  for example, loss on what stands between » and «:\n    "
           + (tokenizer.decode(ids[:-n]) + "»" + tokenizer.decode(ids[-n:]) + "«").replace("\n", "\n    "))

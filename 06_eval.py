@@ -6,7 +6,7 @@ the picked program and its feedback, and nothing else, go into s_{t+1}. The rule
 
     Random   any of the N                        PT      the first that passes the public tests, else Random
     LV       argmax of the verifier R_φ          PT+LV   argmax of R_φ among those that pass, else among all
-    oracle   a right one if there is one: the bound of all rules (it reads hidden results, no other does)
+    oracle   a right one if there is one: at a turn, the bound of all rules (it reads hidden results, no other does)
 
 One more row is greedy: Random of N = 1 at temperature 0. Controls, N = 1 at 0.7, ask whether feedback is read:
 
@@ -492,6 +492,7 @@ def report(runs):
             "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
             "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
     for run in runs:
+        if not glob.glob(f"{run}/*/policy"): continue           # humaneval/ holds searches alone
         out += [f"## Training: {title(run)}\n", "labels: what stage 04 made of all steps so far; uncovered: problems without a right program; overruled: those where R_φ "
                 "outvoted the oracle; wrong: labels that are wrong programs. verifier: of the epoch that was kept, on held-out problems.\n", training_section(run)]
     out += ["## Problems told turn by turn, greedy\n", tell(book, ours),
@@ -537,7 +538,7 @@ def main():
     args = ap.parse_args()
     for flag, value in vars(args).items():
         for number in value if isinstance(value, list) else [value]:
-            if type(number) in (int, float) and (number < 0 or number == 0 and flag not in ("seed", "temperature")):
+            if type(number) in (int, float) and (number < 0 or number == 0 and flag != "seed"):
                 stop(f"--{flag.replace('_', '-')} is {number}: too small")
     args.main(args)
 

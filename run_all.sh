@@ -57,7 +57,7 @@ for name in $SETTINGS; do echo "$name=${!name}"; done > settings.part
 if [ -e problems ] && [ -e settings ] && ! cmp -s settings settings.part; then
   { diff settings settings.part || true; } | sed -n 's/^< /  it has /p; s/^> /  you asked for /p' >&2
   rm settings.part; refuse "$RUN was started with other settings; go back to them, or choose another folder with RUN=
-  (where only SPLIT, SEARCH_TURNS, MANY or CONTROLS differ: rm settings */eval.jsonl there, and nothing is trained again)"
+  (where only SPLIT, SEARCH_TURNS, MANY or CONTROLS differ: rm -f settings {,humaneval/}*/eval.jsonl there, and no policy is trained again)"
 fi
 mv settings.part settings; echo "── $(tr '\n' ' ' < settings)METHODS=$METHODS"
 
@@ -98,9 +98,11 @@ trap 'refuse "cut off; run it again to go on"' INT
 
 # ── The world, and π_0: a model that has been to school, and has not met the customers ───────────────────────────
 if [ "$PRESET" = mbpp ]; then                                                    # a pretrained MODEL has been to school
-  [ "$SPLIT" = dev ] || EXAMS=humaneval/
-  [ -e problems/test.jsonl ] || python "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
-  [ -e problems/humaneval/test.jsonl ] || python "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" --out problems/humaneval
+  if [ ! -e problems/test.jsonl ]; then                                          # where you have put your own problems, they are taken
+    python "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" --out problems/humaneval
+    python "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
+  fi
+  [ "$SPLIT" = dev ] || [ ! -e problems/humaneval ] || EXAMS=humaneval/
 else
   [ -e model ] || python "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" --test "$TEST" --demonstrations "$SCHOOL" --out .
   stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 --epochs 2 --seed "$SEED" --out base/policy

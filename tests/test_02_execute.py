@@ -110,6 +110,11 @@ def test_feedback(code, feedback):
     assert judge(p, code)[2] == feedback
 
 
+def test_the_call_may_stand_on_the_right():
+    p = problem(public=["assert 2 == f(1)"])
+    assert judge(p, "def f(x): return x")[2] == "`f(1)` gave 1, expected 2" and judge(p, "def f(x): return x + 1")[0]
+
+
 def test_feedback_of_other_forms():
     close = problem(public=["assert abs(f(1) - 0.5) < 1e-6"])
     assert judge(close, "def f(x): return 3")[2] == "`f(1)` gave a wrong answer; the test is: assert abs(f(1) - 0.5) < 1e-06"

@@ -102,6 +102,7 @@ def test_stage(tmp_path, capsys):
     assert labels(read(out))[:4] == ["wrong"] * 4 and "outvoted the oracle for 1 of" in capsys.readouterr().out
     run(4, "--scored", scored, "--out", out, "--method", "rft")
     assert labels(read(out)) == ["wrong", "good", "better"]
+    assert "overruled" not in read(tmp_path / "out.metrics.jsonl")[0] and "outvoted" not in capsys.readouterr().out      # RFT has no R_φ to do so
     run(4, "--scored", scored, "--out", out, "--drop-uncovered")
     assert len(read(out)) == 4
 

@@ -78,12 +78,22 @@ def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, 
 
 @pytest.mark.parametrize("number, flag, value, more", [
     (1, "--trajectories", 0, ["--policy", "x"]), (1, "--temperature", -1, ["--policy", "x"]), (2, "--workers", 0, ["--samples", "x"]),
-    (2, "--timeout", 0, ["--samples", "x"]), (3, "--epochs", 0, ["--steps", "x", "--base", "x"]), (5, "--lr", 0, ["--examples", "x", "--base", "x"]),
+    (2, "--timeout", 0, ["--samples", "x"]), (3, "--epochs", 0, ["--steps", "x", "--base", "x"]),
+    (3, "--programs", 1, ["--steps", "x", "--base", "x"]), (6, "--temperature", 0, ["--policy", "x"]), (5, "--lr", 0, ["--examples", "x", "--base", "x"]),
     (6, "--turns", 0, ["--policy", "x"]), (6, "--n", 0, ["--policy", "x"])])
 def test_numbers_that_are_too_small(refused, number, flag, value, more):
     mode = {3: ["train"], 6: ["search"]}.get(number, [])
     files = [] if number == 5 else ["--problems", "x"]
     refused(lambda: run(number, *mode, *files, "--out", "x", *more, flag, value), flag, "too small")
+
+
+def test_problems_of_your_own_are_taken_and_nothing_is_fetched(tmp_path):
+    (tmp_path / "run/problems").mkdir(parents=True)
+    for split in ("train", "test"): write(tmp_path / f"run/problems/{split}.jsonl", [problem()])
+    (tmp_path / "none").mkdir()
+    done = shell(tmp_path, PRESET="mbpp", MODEL=str(tmp_path / "none"))              # so it ends where the model is read
+    assert done.returncode == 2 and done.stderr.startswith("01_rollout.py: ") and "no tokenizer loads from here" in done.stderr
+    assert sorted(os.listdir(tmp_path / "run/problems")) == ["test.jsonl", "train.jsonl"]
 
 
 def test_a_search_that_fails_beside_the_training_is_not_overlooked(tmp_path):
