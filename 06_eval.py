@@ -256,10 +256,10 @@ def pass_at(k, right, total):
 EVAL = dict(policy=str, rule=str, n=int, temperature=(int, float), variant=str, task_id=str, turn=int, messages=list,
             candidates=list, picked=int, programs_run=int)
 CANDIDATE = {"completion", "code", "public_passed", "hidden_passed", "feedback", "score", "scores", "tokens"}
-# The paper's own numbers: Llama-3.2-1B on MBPP, T = 3. Another model and other data: hold their order against ours.
-PAPER_METHODS = ("The paper's at turn 3: greedy, base 35.1 · rft 31.1 · mucode 37.9; PT+LV of 5, base 47.3 · rft 46.7 · rft_lv 49.0 · "
-                 "mucode_ov 48.2 · mucode_lv 48.5 · mucode 51.1.\n")
-PAPER_RULES = "The paper's, μCode, N = 5, turn 3: Random 37.5 · LV 43.3 · PT 49.4 · PT+LV 51.1.\n"
+# The paper's own numbers (Tables 1 to 3): Llama-3.2-1B on MBPP, turn 3. Another model and other data: hold their order against ours.
+PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9),
+         "PT+LV, N = 5": dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48.5, mucode=51.1)}
+PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
 
 AGAINST = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
 
@@ -371,6 +371,14 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows]) + "\n"
 
 
+def chart(what, xs, lines):
+    """{name: a result for each x} as a line chart of Mermaid's, which knows no legend: the words below name the lines."""
+    means = {name: [100 * np.nanmean(result) for result in line] for name, line in lines.items()}
+    drawn = [f"    line [{', '.join(f'{mean:.1f}' for mean in line)}]" for line in means.values()]
+    return "\n".join(["```mermaid", "xychart-beta", f'    x-axis "{what}" [{", ".join(map(str, xs))}]', '    y-axis "right, %"', *drawn, "```", "",
+                      f"From the top at the right end: {' · '.join(sorted(means, key=lambda name: -means[name][-1]))}.\n"])
+
+
 def contrasts(book, head, rows, since=1):
     """A table of paired differences by turn: rows (words, (policy, arm), (policy, arm))."""
     turns = range(since, book["turns"] + 1)
@@ -378,13 +386,30 @@ def contrasts(book, head, rows, since=1):
         [*words, *(difference(book, book["right"][a][t - 1], book["right"][b][t - 1]) for t in turns)] for words, a, b in rows])
 
 
+def paper_section(book, names, ours):
+    """Tables 1 to 3 as the paper prints them, its numbers beside ours; accuracy by turn as a chart (Fig. 2)."""
+    at, head, rows = min(3, book["turns"]) - 1, [], [[name] for name in names]
+    arms = [arm for arm in book["arms"]["base"] if label(arm) in PAPER and arm.variant == "real"]
+    for arm in arms:
+        head += [label(arm), "the paper's", f"{ours} − it"]
+        for row, name in zip(rows, names):
+            mine, best = book["right"][name, arm][at], book["right"][ours, arm][at]
+            row += [percent(book, mine), PAPER[label(arm)].get(method_of(name), "–"), "" if name == ours else difference(book, best, mine)]
+    rules = [[arm.rule, percent(book, book["right"][ours, arm][at]), PAPER_RULES.get(arm.rule, "–")]
+             for arm in book["arms"][ours] if arm.n == 5]
+    return (table([f"after turn {at + 1}", *head], rows) + "\n"
+            + (table([f"{ours}, N = 5, after turn {at + 1}", "ours", "the paper's"], rules) + "\n" if rules else "")
+            + f"{label(arms[-1])}, by turn (Fig. 2):\n\n"
+            + chart("turn", range(1, book["turns"] + 1), {name: book["right"][name, arms[-1]] for name in names}))
+
+
 def candidates_section(book, name):
-    """Accuracy at turn 1 by the number of candidates, for each rule and verifier."""
+    """Accuracy at turn 1 by the number of candidates, for each rule and verifier (Figs. 3 and 4)."""
     ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= min(map(len, book["turn1"][name]))]
     lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
     for which, path in enumerate(book["verifiers"][name]):
         for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]
-    return table(["rule", *(f"N = {n}" for n in ns)], [
+    return chart("N", ns, lines) + "\n" + table(["rule", *(f"N = {n}" for n in ns)], [
         [rule, *(percent(book, result) for result in line)] for rule, line in lines.items()])
 
 
@@ -458,15 +483,13 @@ def report(runs):
     book = read_runs(runs)
     title = lambda run: os.path.basename(os.path.abspath(run))
     finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
-    turns, ours = range(1, book["turns"] + 1), (finals or ["base"])[0]
+    ours = (finals or ["base"])[0]
     smoke = any("PRESET=smoke\n" in open(f"{run}/settings").read() for run in runs if os.path.exists(f"{run}/settings"))
     real = {name: [arm for arm in arms if arm.variant == "real"] for name, arms in book["arms"].items()}
     one = next(arm for arm in real["base"] if arm.n == 1 and arm.temperature)
     shown = [arm for arm in real["base"] if arm.n == 1] + [arm for arm in real["base"] if arm.rule == "PT+LV"][:1]
-    methods = [(name, "base") for name in finals] + [(ours, name) for name in finals[1:]]
-    by_turn = lambda arms: table(["policy", "rule", *(f"turn {t}" for t in turns), "tokens", "programs run"], [
-        [name, label(arm), *(percent(book, result) for result in book["right"][name, arm]), *book["spent"][name, arm]] for name, arm in arms])
-    rivals = [(name, a, a._replace(rule=rule)) for name in ["base", *finals] for a in real[name]
+    others = [name for name in ["base", *finals] if name != ours]
+    rivals = [(name, a, a._replace(rule=rule)) for name in ("base", ours) for a in real[name]
               for better, rule in zip(RULES[1:], RULES) if a.rule == better and a._replace(rule=rule) in real[name]]
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
@@ -477,13 +500,13 @@ def report(runs):
            "greedy: one candidate a turn at temperature 0; the rest is sampled at 0.7. Of N candidates, Random takes any, LV the favourite of the "
            "verifier R_φ, PT the first that passes the public tests (if none does, any), PT+LV R_φ's favourite among those that pass (if none does, "
            "among all), the oracle a right one. Tokens are those sampled; programs run, those that the rule needs: one a turn for Random and LV, N for the others.\n",
-           "## Methods, by turn (Tables 1 and 2, Fig. 2)\n", by_turn([(name, arm) for name in ["base", *finals] for arm in shown]),
-           PAPER_METHODS, contrasts(book, ["difference", "rule"], [
-               ((f"{a} − {b}", label(arm)), (a, arm), (b, arm)) for a, b in methods for arm in shown])]
+           "## As in the paper (Tables 1 to 3, Fig. 2; its numbers are of Llama-3.2-1B on MBPP)\n", paper_section(book, ["base", *finals], ours),
+           "## Methods, by turn\n", contrasts(book, ["difference", "rule"], [
+               ((f"{ours} − {name}", label(arm)), (ours, arm), (name, arm)) for name in others for arm in shown])]
     if book["turns"] > 3:
         out += [table(["policy", "rule", f"turn {book['turns']} − turn 3"], [
             [name, label(arm), difference(book, book["right"][name, arm][-1], book["right"][name, arm][2])] for name in ["base", *finals] for arm in shown])]
-    out += ["## Which rule? (Table 3)\n", PAPER_RULES, contrasts(book, ["policy", "difference"], [
+    out += ["## Which rule?\n", contrasts(book, ["policy", "difference"], [
                 ((name, f"{a.rule} − {b.rule}, N = {a.n}"), (name, a), (name, b)) for name, a, b in rivals]),
             f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n",
             "The rule picks among the first N that were sampled. Random and the oracle are averages over all choices of N of them.\n",
@@ -496,7 +519,9 @@ def report(runs):
         out += [f"## Training: {title(run)}\n", "labels: what stage 04 made of all steps so far; uncovered: problems without a right program; overruled: those where R_φ "
                 "outvoted the oracle; wrong: labels that are wrong programs. verifier: of the epoch that was kept, on held-out problems.\n", training_section(run)]
     out += ["## Problems told turn by turn, greedy\n", tell(book, ours),
-            "## Everything, by turn\n", by_turn([(name, arm) for name in book["names"] for arm in real[name]])]
+            "## Everything, by turn\n", table(["policy", "rule", *(f"turn {t + 1}" for t in range(book["turns"])), "tokens", "programs run"], [
+                [name, label(arm), *(percent(book, result) for result in book["right"][name, arm]), *book["spent"][name, arm]]
+                for name in book["names"] for arm in real[name]])]
     return "\n".join(out)
 
 
