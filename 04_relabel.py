@@ -94,7 +94,7 @@ def best_step(steps, beta_oracle, beta_learned):
     """Eq. 4 over one problem's steps → the step that carries y*(x).
 
     Several rows may hold the same program, each in another completion: the label is the earliest row's
-    (turn, then policy, then trajectory), so that its form stays the model's own.
+    (turn, then policy, then trajectory), word for word as the model wrote it.
     """
     verdict = judge_programs(steps)
     # β_O·R + β_L·R_φ: among right programs R_φ decides; where none is right, R_φ alone does, and y* is wrong.
