@@ -6,7 +6,7 @@
 #                                          trains its verifiers with the other loss, mucode+previous goes on from the last policy
 #   SEEDS="0 1 2" bash run_all.sh          a run for each seed, and one report of all
 #   PRESET=smoke bash run_all.sh           the whole chain in a minute or two, too small to learn: its numbers mean nothing
-#   PRESET=paper bash run_all.sh           every method and table, 3 seeds: about 2 hours. SEEDS=0 METHODS=mucode: a part of it
+#   PRESET=paper bash run_all.sh           every method and table, 3 seeds: 1¾ hours. SEEDS=0 METHODS=mucode: a part of it
 #   PRESET=mbpp bash run_all.sh            MODEL, a hub name or folder, on MBPP and HumanEval, with the paper's settings:
 #                                          hours on a big GPU. LIMIT=20: few problems, for a first look
 # A file appears under its name only when it is whole, and what is there is skipped: after a kill, run it again.
