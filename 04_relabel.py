@@ -201,8 +201,9 @@ def main():
     wrong = sum((e["task_id"], said(e)) not in good for e in examples)
     known = {mine[0]["task_id"] for mine in covered}
     noted = dict(steps=len(steps), tokens=sum(s.get("tokens", 0) for s in steps), programs=len({(s["task_id"], s["code"]) for s in steps}),
-                 problems=len(problems), uncovered=len(problems) - len(covered), examples=len(examples), wrong=wrong)
+                 problems=len(problems), uncovered=len(problems) - len(covered))
     if "beta_learned" in settings: noted["overruled"] = len({e["task_id"] for e in examples if (e["task_id"], said(e)) not in good} & known)
+    noted.update(examples=len(examples), wrong=wrong)
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
     write_jsonl(args.out, examples)
 

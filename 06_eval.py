@@ -261,7 +261,8 @@ PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9),
          "PT+LV, N = 5": dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48.5, mucode=51.1)}
 PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
 
-AGAINST = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="none")
+AGAINST = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback", failed="“The program failed.”", removed="empty feedback")
+COLOURS = dict(black="#000000", red="#d62728", blue="#1f77b4", green="#2ca02c", orange="#ff7f0e", purple="#9467bd", brown="#8c564b", grey="#9f9f9f")
 
 
 def method_of(name):
@@ -373,15 +374,15 @@ def table(head, rows):
 
 def chart(what, xs, lines):
     """{name: a result for each x} as a line chart of Mermaid's, which knows no legend: the words below name the lines."""
-    means = {name: [100 * np.nanmean(result) for result in line] for name, line in lines.items()}
-    drawn = [f"    line [{', '.join(f'{mean:.1f}' for mean in line)}]" for line in means.values()]
-    return "\n".join(["```mermaid", "xychart-beta", f'    x-axis "{what}" [{", ".join(map(str, xs))}]', '    y-axis "right, %"', *drawn, "```", "",
-                      f"From the top at the right end: {' · '.join(sorted(means, key=lambda name: -means[name][-1]))}.\n"])
+    drawn = [f"    line [{', '.join(f'{100 * np.nanmean(result):.1f}' for result in line)}]" for line in lines.values()]
+    palette = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "' + ", ".join(COLOURS.values()) + '"}}}}%%'
+    return "\n".join(["```mermaid", palette, "xychart-beta", f'    x-axis "{what}" [{", ".join(map(str, xs))}]', '    y-axis "right, %"', *drawn, "```", "",
+                      " · ".join(f"{colour}: {name}" for colour, name in zip(list(COLOURS) * len(lines), lines)) + "\n"])
 
 
 def contrasts(book, head, rows, since=1):
     """A table of paired differences by turn: rows (words, (policy, arm), (policy, arm))."""
-    turns = range(since, book["turns"] + 1)
+    turns = [t for t in range(since, book["turns"] + 1) if t <= 3 or t == book["turns"]]
     return table([*head, *(f"turn {t}" for t in turns)], [
         [*words, *(difference(book, book["right"][a][t - 1], book["right"][b][t - 1]) for t in turns)] for words, a, b in rows])
 
@@ -391,7 +392,7 @@ def paper_section(book, names, ours):
     at, head, rows = min(3, book["turns"]) - 1, [], [[name] for name in names]
     arms = [arm for arm in book["arms"]["base"] if label(arm) in PAPER and arm.variant == "real"]
     for arm in arms:
-        head += [label(arm), "the paper's", f"{ours} − it"]
+        head += [label(arm), "the paper's", f"{ours} − this row"]
         for row, name in zip(rows, names):
             mine, best = book["right"][name, arm][at], book["right"][ours, arm][at]
             row += [percent(book, mine), PAPER[label(arm)].get(method_of(name), "–"), "" if name == ours else difference(book, best, mine)]
@@ -409,7 +410,8 @@ def candidates_section(book, name):
     lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
     for which, path in enumerate(book["verifiers"][name]):
         for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]
-    return chart("N", ns, lines) + "\n" + table(["rule", *(f"N = {n}" for n in ns)], [
+    own = dict(list(lines.items())[:5])                         # of the verifiers, the one that picks stands first
+    return chart("N", ns, own) + "\n" + table(["rule", *(f"N = {n}" for n in ns)], [
         [rule, *(percent(book, result) for result in line)] for rule, line in lines.items()])
 
 
@@ -423,7 +425,7 @@ def feedback_section(book, names, one):
             share = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in interval(book["drawn"], real[-1] - other[-1], gain)))
         rows.append([name, AGAINST[arm.variant], share])
     return (contrasts(book, ["policy", "control"], [((name, AGAINST[arm.variant]), (name, one), (name, arm)) for name, arm in arms], 2)
-            + f"\nOf the points gained from turn 1 to turn {book['turns']}, the share (%) that the control does not reach:\n\n"
+            + f"\nOf the points gained from turn 1 to turn {book['turns']}, the share (%) that the control does not reach (–: no gain that is above zero):\n\n"
             + table(["policy", "control", "share"], rows))
 
 
@@ -436,8 +438,8 @@ def recovery_section(book, names, one):
             going, fresh = recovery(book, name, one, t)
             rows.append([name, t, (~np.isnan(going)).sum(), percent(book, going), percent(book, fresh), difference(book, going, fresh),
                          percent(book, lost) if t == 1 else ""])
-    return table(["policy", "t", "open after it", "right at turn t + 1", "fresh turn-1 samples, the same problems",
-                  "what the history brings", "stopped by a public pass with a hidden fail"], rows)
+    return table(["policy", "t", "open after turn t", "right at turn t + 1", "fresh turn-1 samples, the same problems",
+                  "what the history brings", f"of all, by turn {book['turns']}: stopped by a public pass with a hidden fail"], rows)
 
 
 def verifier_section(book):
@@ -457,9 +459,10 @@ def training_section(run):
     for name in names:
         for what, file in files.items():
             for row in read_jsonl(f"{run}/{name}/{file}", {}) if os.path.exists(f"{run}/{name}/{file}") else []:
+                if row.get("examples") and "wrong" in row: row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"
                 if row.pop("kept", True):
                     notes[name].update({f"{what}: {k}": f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
-    heads = dict.fromkeys(head for mine in reversed(notes.values()) for head in mine)
+    heads = dict.fromkeys(head for mine in sorted(notes.values(), key=len, reverse=True) for head in mine)
     return table(["policy", *heads], [[name, *(mine.get(head, "–") for head in heads)] for name, mine in notes.items()])
 
 
@@ -470,8 +473,11 @@ def tell(book, name, most=3):
     repaired = [task for task in mine if len(mine[task]) > 1 and won(mine[task]) and not won(base[task])]
     for task in (repaired + [t for t in mine if t not in repaired])[:most]:
         lines.append(f"### {task}\n\n{mine[task][0]['messages'][0]['content']}\n")
+        last = None
         for r in [r for who in dict.fromkeys(("base", name)) for r in book["greedy"][who][task]]:
             c = r["candidates"][0]
+            again, last = last == (r["policy"], c["code"]), (r["policy"], c["code"])
+            if again: lines.append(f"{r['policy']}, turn {r['turn']}: the same program again\n"); continue
             score = "" if c["score"] is None else f", R_φ = {c['score']:.2f}"
             passed = "right" if c["hidden_passed"] else "passes the public tests, fails a hidden one"
             lines.append(f"{r['policy']}, turn {r['turn']}{score}:\n\n```python\n{c['code']}\n```\n\n→ {c['feedback'] or passed}\n")
@@ -493,7 +499,7 @@ def report(runs):
               for better, rule in zip(RULES[1:], RULES) if a.rule == better and a._replace(rule=rule) in real[name]]
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
-           f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s' * (len(runs) > 1)}. "
+           f"{len(book['keys'])} problems in {len({key[:2] for key in book['keys']})} groups, {len(runs)} run{'s, each with groups of its own' * (len(runs) > 1)}. "
            "Accuracy in %: right = public and hidden tests pass; an episode that has stopped keeps its last program. In brackets the 95 % "
            f"interval, from resampling {'runs, ' * (len(runs) > 1)}groups, then problems. Differences are in points, paired on the same problems.\n",
            *(["**PRESET=smoke: too small to learn anything; these numbers mean nothing.**\n"] if smoke else []),
@@ -518,7 +524,7 @@ def report(runs):
         if not glob.glob(f"{run}/*/policy"): continue           # humaneval/ holds searches alone
         out += [f"## Training: {title(run)}\n", "labels: what stage 04 made of all steps so far; uncovered: problems without a right program; overruled: those where R_φ "
                 "outvoted the oracle; wrong: labels that are wrong programs. verifier: of the epoch that was kept, on held-out problems.\n", training_section(run)]
-    out += ["## Problems told turn by turn, greedy\n", tell(book, ours),
+    out += ["## Problems told turn by turn, greedy\n", "R_φ is each policy's own verifier: compare it within a policy.\n", tell(book, ours),
             "## Everything, by turn\n", table(["policy", "rule", *(f"turn {t + 1}" for t in range(book["turns"])), "tokens", "programs run"], [
                 [name, label(arm), *(percent(book, result) for result in book["right"][name, arm]), *book["spent"][name, arm]]
                 for name in book["names"] for arm in real[name]])]

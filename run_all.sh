@@ -19,7 +19,7 @@ default() {         # default NAME=VALUE…: what the environment leaves open. A
     name=${pair%%=*} pair=${pair#*=}
     case " $SETTINGS " in *" $name "*) ;; *) SETTINGS="$SETTINGS $name" ;; esac
     [ -n "${!name:-}" ] || printf -v "$name" %s "$pair"
-    [[ ! $pair =~ $number || ( ${!name} =~ $number && ( ${!name} -gt 0 || $pair -eq 0 ) ) ]] || refuse "$name=${!name}: a whole number like $pair is expected"
+    [[ ! $pair =~ $number || ( ${!name} =~ $number && ( ${!name} -gt 0 || $pair -eq 0 ) ) ]] || refuse "$name=${!name}: a whole number like $pair is expected, above 0 if that is"
   done
 }
 
@@ -45,7 +45,7 @@ default SEED=0 SPLIT=test TURNS=3 ITERATIONS=2 TRAJECTORIES=8 TOKENS=48 SEARCH_T
 for name in $CONTROLS; do case $name in fresh | swapped | failed | removed) ;; *) refuse "CONTROLS: '$name' is none of fresh, swapped, failed, removed" ;; esac; done
 for method in ${METHODS:=mucode}; do
   [[ $method =~ ^[a-z_]+([+](bce|previous))?$ ]] && grep -q "^    \"${method%+*}\":" "$HERE/04_relabel.py" ||
-    refuse "METHODS: '$method' is no row of METHODS in 04_relabel.py, nor one with +bce or +previous"
+    refuse "METHODS: '$method' is no row of METHODS in 04_relabel.py, nor one with +bce or +previous (blanks between several)"
 done
 RUN=${RUN:-$HERE/runs/$PRESET}
 if [ -n "${SEEDS:-}" ]; then                                                     # a run for each seed, and one report of all

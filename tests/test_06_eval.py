@@ -191,19 +191,19 @@ def test_the_share_of_the_gain():
 
 
 def test_beside_the_papers_tables():
-    """Four turns of two problems. The tables are of turn 3; the chart is of all, its lines named from the top."""
+    """Four turns of two problems. The tables are of turn 3; the chart is of all, its lines named by colour."""
     greedy, lv, best = ARM._replace(temperature=0.0), ex.Arm("LV", 5, 0.7, "real"), ex.Arm("PT+LV", 5, 0.7, "real")
     ends = lambda *shares: np.array([[share >= 0.5, share == 1.0] for share in shares], float)
     right = {("base", greedy): ends(0, 0, 0, 1), ("base", lv): ends(0, 0, 0, 0), ("base", best): ends(0, 0, 0.5, 0.5),
              ("rft-1", greedy): ends(0, 0, 0.5, 0), ("rft-1", lv): ends(0, 0, 0.5, 0), ("rft-1", best): ends(0.5, 0.5, 1, 1)}
     arms = [greedy, ARM, lv, best]
     text = ex.paper_section(dict(arms={"base": arms, "rft-1": arms}, right=right, turns=4, drawn=ex.resample([("r", k, k) for k in "ab"])), ["base", "rft-1"], "rft-1")
-    assert "| after turn 3 | greedy | the paper's | rft-1 − it | PT+LV, N = 5 | the paper's | rft-1 − it |" in text
+    assert "| after turn 3 | greedy | the paper's | rft-1 − this row | PT+LV, N = 5 | the paper's | rft-1 − this row |" in text
     assert "| base | 0.0 [0.0, 0.0] | 35.1 | +50.0 [+0.0, +100.0] inside the noise | 50.0 [0.0, 100.0] | 47.3 | +50.0 [" in text
     assert "| rft-1 | 50.0 [0.0, 100.0] | 31.1 |  | 100.0 [100.0, 100.0] | 46.7 |  |" in text
     assert "| LV | 50.0 [0.0, 100.0] | 43.3 |" in text and "| PT+LV | 100.0 [100.0, 100.0] | 51.1 |" in text
     assert 'x-axis "turn" [1, 2, 3, 4]' in text and "line [0.0, 0.0, 50.0, 50.0]\n    line [50.0, 50.0, 100.0, 100.0]\n```" in text
-    assert "From the top at the right end: rft-1 · base." in text
+    assert "\nblack: base · red: rft-1\n" in text
 
 
 def folder(tmp_path, name="run", change=False):
@@ -227,7 +227,7 @@ def test_report(tmp_path, capsys):
     assert "| mucode-1 | greedy | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
     assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0] inside the noise | +50.0 [+0.0, +100.0] inside the noise |" in text
     assert "bad is wrong" in text
-    assert "| after turn 2 | greedy | the paper's | mucode-1 − it |" in text and "| base | 50.0 [0.0, 100.0] | 35.1 | +50.0 [+0.0, +100.0] inside the noise |" in text
+    assert "| after turn 2 | greedy | the paper's | mucode-1 − this row |" in text and "| base | 50.0 [0.0, 100.0] | 35.1 | +50.0 [+0.0, +100.0] inside the noise |" in text
     run(6, "report", "--run", path, folder(tmp_path, "second"), "--out", tmp_path / "both.md")
     assert "2 runs" in (tmp_path / "both.md").read_text()
 
