@@ -198,16 +198,16 @@ def main():
     problems = by_problem(steps).values()
     covered = [mine for mine in problems if any(map(right, mine))]
     good, said = {(s["task_id"], s["completion"]) for s in steps if right(s)}, lambda e: e["completion"][0]["content"]
-    wrong = sum((e["task_id"], said(e)) not in good for e in examples)
-    known = {mine[0]["task_id"] for mine in covered}
+    mistaken = [e for e in examples if (e["task_id"], said(e)) not in good]
     noted = dict(steps=len(steps), tokens=sum(s.get("tokens", 0) for s in steps), programs=len({(s["task_id"], s["code"]) for s in steps}),
                  problems=len(problems), uncovered=len(problems) - len(covered))
-    if "beta_learned" in settings: noted["overruled"] = len({e["task_id"] for e in examples if (e["task_id"], said(e)) not in good} & known)
-    noted.update(examples=len(examples), wrong=wrong)
+    if "beta_learned" in settings:                              # only in Eq. 4 can R_φ outvote the oracle
+        noted["overruled"] = len({mine[0]["task_id"] for mine in covered} & {e["task_id"] for e in mistaken})
+    noted.update(examples=len(examples), wrong=len(mistaken))
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [noted])
     write_jsonl(args.out, examples)
 
-    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {wrong} of them wrong programs; "
+    print(f"04 relabel: {args.method}: {len(examples)} examples from {len(steps)} steps, {len(mistaken)} of them wrong programs; "
           f"no right program was sampled for {len(problems) - len(covered)} of {len(problems)} problems"
           + (f", R_φ outvoted the oracle for {noted['overruled']} of the others" if "overruled" in noted else "") + f" → {args.out}")
     # To be shown: a label that repairs what was written, if there is one.

@@ -5,7 +5,7 @@ learning: each example is a state s_t and the program that should have been writ
 the cross-entropy of the completion's tokens, its end token included, and of nothing else: the prompt,
 with the model's own failed programs in it, is read and not imitated.
 
-    L(π) = − Σ Σ_k log π(y*_k | s_t, y*_<k)  /  number of completion tokens      (both over an optimiser step's examples)
+    L(π) = − Σ_(s_t, y*) Σ_k log π(y*_k | s_t, y*_<k)  /  Σ_(s_t, y*) tokens of y*          over the examples of an optimiser step
 
 Every iteration starts from the BASE model, not from the last policy (Appendix C): D grows, the start
 stays. The same stage gives the café's model its schooling (--base model --examples demonstrations.jsonl).

@@ -23,7 +23,7 @@ search  READS problems.jsonl, π, R_φ (of several verifiers the first picks, th
         "variant": "real", "seed": 0, "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
         "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, "policy": "mucode-2", …}
 report  READS the folder of a run (or of several, one a seed)
-        WRITES report.md: the paper's tables, what the paper does not measure, three problems told turn by turn
+        WRITES report.md: the paper's tables and figures, what it does not measure, three problems told turn by turn
 RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy --name mucode-2 \
             --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
@@ -390,12 +390,13 @@ def contrasts(book, head, rows, since=1):
 def paper_section(book, names, ours):
     """Tables 1 to 3 as the paper prints them, its numbers beside ours; accuracy by turn as a chart (Fig. 2)."""
     at, head, rows = min(3, book["turns"]) - 1, [], [[name] for name in names]
-    arms = [arm for arm in book["arms"]["base"] if label(arm) in PAPER and arm.variant == "real"]
+    arms = [arm for arm in book["arms"]["base"] if label(arm) in PAPER]
     for arm in arms:
         head += [label(arm), "the paper's", f"{ours} − this row"]
         for row, name in zip(rows, names):
-            mine, best = book["right"][name, arm][at], book["right"][ours, arm][at]
-            row += [percent(book, mine), PAPER[label(arm)].get(method_of(name), "–"), "" if name == ours else difference(book, best, mine)]
+            result = book["right"][name, arm][at]
+            row += [percent(book, result), PAPER[label(arm)].get(method_of(name), "–"),
+                    "" if name == ours else difference(book, book["right"][ours, arm][at], result)]
     rules = [[arm.rule, percent(book, book["right"][ours, arm][at]), PAPER_RULES.get(arm.rule, "–")]
              for arm in book["arms"][ours] if arm.n == 5]
     return (table([f"after turn {at + 1}", *head], rows) + "\n"
@@ -410,8 +411,8 @@ def candidates_section(book, name):
     lines = {rule: [best_of(book, name, rule, n) for n in ns] for rule in ("Random", "PT", "oracle")}
     for which, path in enumerate(book["verifiers"][name]):
         for rule in ("LV", "PT+LV"): lines[f"{rule}, {path}"] = [best_of(book, name, rule, n, which) for n in ns]
-    own = dict(list(lines.items())[:5])                         # of the verifiers, the one that picks stands first
-    return chart("N", ns, own) + "\n" + table(["rule", *(f"N = {n}" for n in ns)], [
+    drawn = dict(list(lines.items())[:5])                       # of the verifiers only the first, which picks: the others lie upon it
+    return chart("N", ns, drawn) + "\n" + table(["rule", *(f"N = {n}" for n in ns)], [
         [rule, *(percent(book, result) for result in line)] for rule, line in lines.items()])
 
 
@@ -459,10 +460,10 @@ def training_section(run):
     for name in names:
         for what, file in files.items():
             for row in read_jsonl(f"{run}/{name}/{file}", {}) if os.path.exists(f"{run}/{name}/{file}") else []:
-                if row.get("examples") and "wrong" in row: row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"
+                if "wrong" in row: row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"
                 if row.pop("kept", True):
                     notes[name].update({f"{what}: {k}": f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
-    heads = dict.fromkeys(head for mine in sorted(notes.values(), key=len, reverse=True) for head in mine)
+    heads = dict.fromkeys(head for mine in sorted(notes.values(), key=len, reverse=True) for head in mine)     # in the fullest row's order
     return table(["policy", *heads], [[name, *(mine.get(head, "–") for head in heads)] for name, mine in notes.items()])
 
 
@@ -473,11 +474,12 @@ def tell(book, name, most=3):
     repaired = [task for task in mine if len(mine[task]) > 1 and won(mine[task]) and not won(base[task])]
     for task in (repaired + [t for t in mine if t not in repaired])[:most]:
         lines.append(f"### {task}\n\n{mine[task][0]['messages'][0]['content']}\n")
-        last = None
-        for r in [r for who in dict.fromkeys(("base", name)) for r in book["greedy"][who][task]]:
+        told = [r for who in dict.fromkeys(("base", name)) for r in book["greedy"][who][task]]
+        for before, r in zip([None, *told], told):
             c = r["candidates"][0]
-            again, last = last == (r["policy"], c["code"]), (r["policy"], c["code"])
-            if again: lines.append(f"{r['policy']}, turn {r['turn']}: the same program again\n"); continue
+            if before and before["policy"] == r["policy"] and before["candidates"][0]["code"] == c["code"]:
+                lines.append(f"{r['policy']}, turn {r['turn']}: the same program again\n")
+                continue
             score = "" if c["score"] is None else f", R_φ = {c['score']:.2f}"
             passed = "right" if c["hidden_passed"] else "passes the public tests, fails a hidden one"
             lines.append(f"{r['policy']}, turn {r['turn']}{score}:\n\n```python\n{c['code']}\n```\n\n→ {c['feedback'] or passed}\n")
@@ -488,14 +490,13 @@ def report(runs):
     """The text of report.md, from rows on disk."""
     book = read_runs(runs)
     title = lambda run: os.path.basename(os.path.abspath(run))
-    finals = list({method_of(name): name for name in book["names"] if name != "base"}.values())      # each method's last policy
-    ours = (finals or ["base"])[0]
+    names = list({method_of(name): name for name in book["names"]}.values())                         # the base, and each method's last policy
+    ours = names[:2][-1]                                                                             # the first of these methods
     smoke = any("PRESET=smoke\n" in open(f"{run}/settings").read() for run in runs if os.path.exists(f"{run}/settings"))
     real = {name: [arm for arm in arms if arm.variant == "real"] for name, arms in book["arms"].items()}
     one = next(arm for arm in real["base"] if arm.n == 1 and arm.temperature)
     shown = [arm for arm in real["base"] if arm.n == 1] + [arm for arm in real["base"] if arm.rule == "PT+LV"][:1]
-    others = [name for name in ["base", *finals] if name != ours]
-    rivals = [(name, a, a._replace(rule=rule)) for name in ("base", ours) for a in real[name]
+    rivals = [(name, a, a._replace(rule=rule)) for name in names[:2] for a in real[name]
               for better, rule in zip(RULES[1:], RULES) if a.rule == better and a._replace(rule=rule) in real[name]]
 
     out = [f"# μCode: {', '.join(map(title, runs))}\n",
@@ -506,19 +507,19 @@ def report(runs):
            "greedy: one candidate a turn at temperature 0; the rest is sampled at 0.7. Of N candidates, Random takes any, LV the favourite of the "
            "verifier R_φ, PT the first that passes the public tests (if none does, any), PT+LV R_φ's favourite among those that pass (if none does, "
            "among all), the oracle a right one. Tokens are those sampled; programs run, those that the rule needs: one a turn for Random and LV, N for the others.\n",
-           "## As in the paper (Tables 1 to 3, Fig. 2; its numbers are of Llama-3.2-1B on MBPP)\n", paper_section(book, ["base", *finals], ours),
+           "## As in the paper (Tables 1 to 3, Fig. 2; its numbers are of Llama-3.2-1B on MBPP)\n", paper_section(book, names, ours),
            "## Methods, by turn\n", contrasts(book, ["difference", "rule"], [
-               ((f"{ours} − {name}", label(arm)), (ours, arm), (name, arm)) for name in others for arm in shown])]
+               ((f"{ours} − {name}", label(arm)), (ours, arm), (name, arm)) for name in names if name != ours for arm in shown])]
     if book["turns"] > 3:
         out += [table(["policy", "rule", f"turn {book['turns']} − turn 3"], [
-            [name, label(arm), difference(book, book["right"][name, arm][-1], book["right"][name, arm][2])] for name in ["base", *finals] for arm in shown])]
+            [name, label(arm), difference(book, book["right"][name, arm][-1], book["right"][name, arm][2])] for name in names for arm in shown])]
     out += ["## Which rule?\n", contrasts(book, ["policy", "difference"], [
                 ((name, f"{a.rule} − {b.rule}, N = {a.n}"), (name, a), (name, b)) for name, a, b in rivals]),
             f"## How many candidates? Turn 1 of {ours} (Figs. 3 and 4)\n",
             "The rule picks among the first N that were sampled. Random and the oracle are averages over all choices of N of them.\n",
             candidates_section(book, ours),
-            "## Is feedback read? N = 1: real feedback − the control\n", feedback_section(book, ["base", *finals], one),
-            "## One-step recoverability, N = 1\n", recovery_section(book, ["base", *finals], one),
+            "## Is feedback read? N = 1: real feedback − the control\n", feedback_section(book, names, one),
+            "## One-step recoverability, N = 1\n", recovery_section(book, names, one),
             "## The verifier on the candidates of turn 1 (chance is 50)\n", verifier_section(book)]
     for run in runs:
         if not glob.glob(f"{run}/*/policy"): continue           # humaneval/ holds searches alone

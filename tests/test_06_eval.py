@@ -1,5 +1,5 @@
 """Stage 06: the rules, the search, the interval."""
-import itertools, json, random
+import itertools, json, random, re
 
 import numpy as np
 import pytest
@@ -228,6 +228,7 @@ def test_report(tmp_path, capsys):
     assert "| mucode-1 − base | greedy | +0.0 [+0.0, +0.0] inside the noise | +50.0 [+0.0, +100.0] inside the noise |" in text
     assert "bad is wrong" in text
     assert "| after turn 2 | greedy | the paper's | mucode-1 − this row |" in text and "| base | 50.0 [0.0, 100.0] | 35.1 | +50.0 [+0.0, +100.0] inside the noise |" in text
+    assert "## Training" not in text                                                # nothing was trained in this folder, as in humaneval/
     run(6, "report", "--run", path, folder(tmp_path, "second"), "--out", tmp_path / "both.md")
     assert "2 runs" in (tmp_path / "both.md").read_text()
 
@@ -245,6 +246,39 @@ def test_report_subtracts_the_right_way(tmp_path):
     assert f"| base | LV − Random, N = 2 | {up} | {up} | {up} | {same} |" in text and f"| base | PT+LV − PT, N = 2 | {up} |" in text
     assert "| base | PT − LV, N = 2 | -100.0 [-100.0, -100.0] below zero |" in text and f"| base | oracle − PT+LV, N = 2 | {same} |" in text
     assert "turn 4 − turn 3" in text and f"| base | greedy | {up} |" in text and f"| base | PT+LV, N = 2 | {same} |" in text
+    assert text.count("| base | LV − Random, N = 2 |") == 1
+    assert text.count("base, turn 1, R_φ") == 1 and text.count("base, turn 2: the same program again") == 1 and text.count("base, turn 4, R_φ") == 1
+
+
+def test_differences_are_of_the_first_three_turns_and_the_last():
+    right = {("a", ARM): np.array([[0.0], [0], [0], [1], [0], [1]]), ("b", ARM): np.array([[0.0], [1], [0], [0], [1], [0]])}
+    text = ex.contrasts(dict(turns=6, right=right, drawn=ex.resample([("r", "g", "a")])), ["which"], [(["a − b"], ("a", ARM), ("b", ARM))])
+    assert text.startswith("| which | turn 1 | turn 2 | turn 3 | turn 6 |") and [cell.split()[0] for cell in text.splitlines()[2].split(" | ")[1:]] == ["+0.0", "-100.0", "+0.0", "+100.0"]
+
+
+def test_the_chart_of_candidates_shows_the_verifier_that_picks():
+    """Two verifiers: the first likes the wrong program, the second the right one. The table has both, the chart the first."""
+    two = [dict(candidate(True, False, code="bad"), scores=[1.0, 0.0]), dict(candidate(True, True, code="good"), scores=[0.0, 1.0])]
+    text = ex.candidates_section(dict(turn1=dict(p=[two]), verifiers=dict(p=["own", "other"]), drawn=ex.resample([("r", "g", "a")])), "p")
+    assert re.findall(r"line \[(.*)\]", text) == ["50.0, 50.0", "0.0, 0.0", "50.0, 100.0", "0.0, 0.0", "0.0, 0.0"]
+    assert "purple" not in text.split("```")[2] and "| LV, own | 0.0 [0.0, 0.0] | 0.0 [0.0, 0.0] |" in text and "| LV, other | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] |" in text
+
+
+def test_a_program_is_told_once_for_each_policy():
+    rows = lambda who, *codes: [dict(policy=who, turn=t, messages=[dict(content="x")], candidates=[candidate(code=code)]) for t, code in enumerate(codes, 1)]
+    text = ex.tell(dict(greedy={"base": {"a": rows("base", "one", "one")}, "rft-1": {"a": rows("rft-1", "one", "two")}}), "rft-1")
+    assert re.findall("(?:base|rft-1), turn .", text) == ["base, turn 1", "base, turn 2", "rft-1, turn 1", "rft-1, turn 2"]
+    assert text.count("again") == 1 and re.findall("```python\n(.*)", text) == ["one", "one", "two"]
+
+
+def test_what_a_policy_was_made_from(tmp_path):
+    for name, labels in (("base", None), ("mucode-1", dict(steps=9, overruled=1, examples=8, wrong=2)), ("rft-1", dict(steps=9, examples=4, wrong=1))):
+        (tmp_path / name / "policy").mkdir(parents=True)
+        write(tmp_path / name / "policy/metrics.jsonl", [dict(loss_last=0.5)])
+        if labels: write(tmp_path / name / "examples.metrics.jsonl", [labels])
+    assert ex.training_section(str(tmp_path)).splitlines() == [
+        "| policy | labels: steps | labels: overruled | labels: examples | labels: wrong | policy: loss_last |", "| --- | --- | --- | --- | --- | --- |",
+        "| base | – | – | – | – | 0.500 |", "| mucode-1 | 9 | 1 | 8 | 2 (25%) | 0.500 |", "| rft-1 | 9 | – | 4 | 1 (25%) | 0.500 |"]
 
 
 def test_report_of_one_candidate_and_no_verifier(tmp_path):

@@ -87,19 +87,25 @@ def test_numbers_that_are_too_small(refused, number, flag, value, more):
     refused(lambda: run(number, *mode, *files, "--out", "x", *more, flag, value), flag, "too small")
 
 
+def made_before(tmp_path, *more):
+    """The files that stages leave in a run, empty: run_all.sh takes them for made."""
+    files = ["examples.jsonl", "policy", "verifier", "scored.jsonl", *(f"turn{t}.{kind}.jsonl" for t in (1, 2, 3) for kind in ("samples", "steps"))]
+    for name in ("problems/train.jsonl", *more, *(f"{x}/{file}" for x in ("base", "mucode-1", "mucode-2") for file in files)):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).touch()
+
+
 def test_problems_of_your_own_are_taken_and_nothing_is_fetched(tmp_path):
-    (tmp_path / "run/problems").mkdir(parents=True)
-    for split in ("train", "test"): write(tmp_path / f"run/problems/{split}.jsonl", [problem()])
-    (tmp_path / "none").mkdir()
-    done = shell(tmp_path, PRESET="mbpp", MODEL=str(tmp_path / "none"))              # so it ends where the model is read
-    assert done.returncode == 2 and done.stderr.startswith("01_rollout.py: ") and "no tokenizer loads from here" in done.stderr
+    """All files are there, empty: what is reached is the report. With HumanEval beside them, its search is asked for first."""
+    made_before(tmp_path, "problems/test.jsonl", *(f"{x}/eval.jsonl" for x in ("base", "mucode-1", "mucode-2")))
+    done = shell(tmp_path, PRESET="mbpp")
+    assert done.returncode == 2 and done.stderr.startswith("06_eval.py: .//base/eval.jsonl: no rows")
     assert sorted(os.listdir(tmp_path / "run/problems")) == ["test.jsonl", "train.jsonl"]
+    (tmp_path / "run/problems/humaneval").mkdir()
+    assert shell(tmp_path, PRESET="mbpp").stderr.startswith("06_eval.py: problems/humaneval/test.jsonl: No such file")
 
 
 def test_a_search_that_fails_beside_the_training_is_not_overlooked(tmp_path):
-    for name in ("problems/train.jsonl", "model", *(f"{x}/{file}" for x in ("base", "mucode-1") for file in (
-            "examples.jsonl", "policy", "turn1.samples.jsonl", "turn1.steps.jsonl", "turn2.samples.jsonl", "turn2.steps.jsonl", "verifier", "scored.jsonl"))):
-        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "run" / name).touch()
+    made_before(tmp_path, "model")
     done = shell(tmp_path, PRESET="smoke")
     assert done.returncode == 2 and "the search of base has failed" in done.stderr and not (tmp_path / "run/report.md").exists()
