@@ -1,408 +1,462 @@
-r"""Stage 01 · rollout: one turn of sampling, a program for every trajectory that is still open.
+r"""Stage 01 · rollout: sample one turn, a program for every trajectory that is still open.
 
-What it does in μCode (Algorithm 1, line 3). The policy π meets each problem x in several independent
-trajectories. The state s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1}) is the chat so far: the problem, then
-for each earlier turn the program y and the feedback o that it got. This stage samples y_t ~ π(· | s_t)
-for all open trajectories; stage 02 runs what was written; then this stage is called again for turn
-t + 1, with those steps as --previous. A trajectory stays open while its PUBLIC tests fail, and hidden
-results are never read here.
+WHAT IT DOES IN μCODE (Algorithm 1, line 3)
+  The policy π meets each problem x in several independent trajectories. The state
 
-Noise by row. Token k of a row is drawn by inverse CDF from the k-th number of a stream that is seeded
-with hash(seed, task_id, trajectory, turn). So what a row says does not depend on its neighbours in the
-batch, and a run that was cut off goes on from its finished rows (in NAME.part) to the same bytes.
-(On a GPU, bfloat16 sums are rounded differently for other batch shapes, which now and then tips a token.)
+      s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1})
 
-READS   problems.jsonl       task_id, prompt (turn 1)
-        turn{t−1}.steps.jsonl  --previous (later turns)
-WRITES  *.samples.jsonl      one row a sampled program (its .part: the settings, then rows as they finish), for example
+  is a chat: the problem, then for each earlier turn the program y and the feedback o that it got.
+  This stage samples y_t ~ π(· | s_t) for all open trajectories. Stage 02 runs the programs. Then
+  this stage is called again for turn t + 1, with those steps as --previous. A trajectory stays
+  open while its PUBLIC tests fail. Hidden results are never read here.
+
+NOISE BY ROW
+  Each token is drawn by inverse CDF: one uniform number picks it from the cumulative distribution.
+  The numbers of a row come from a stream seeded with hash(seed, task_id, trajectory, turn). So a
+  row does not depend on its neighbours in the batch, and a run that was cut off goes on from its
+  finished rows (in NAME.part) to the same bytes. (On a GPU, sums in bfloat16 are rounded
+  differently for other batch shapes, which now and then tips a token.)
+
+READS   problems.jsonl         task_id, prompt
+        turn{t−1}.steps.jsonl  as --previous, from turn 2 on
+WRITES  turn{t}.samples.jsonl  one row per sampled program, for example
         {"policy": "base", "task_id": "train-67", "trajectory": 0, "turn": 1,
          "messages": [{"role": "user", "content": "f(xs): the largest of …"}],
          "completion": "```python\ndef f(xs): …```", "tokens": 12}
 RUN     in the folder of a run, such as runs/toy:
         python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
             --trajectories 8 --max-new-tokens 48 --out try1.samples.jsonl
-        python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy --previous base/turn1.steps.jsonl \
-            --max-new-tokens 48 --out try2.samples.jsonl
-        python ../../01_rollout.py … --server http://localhost:8000/v1 --policy NAME    # an engine that serves NAME
+        python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
+            --previous base/turn1.steps.jsonl --max-new-tokens 48 --out try2.samples.jsonl
+        With --server http://localhost:8000/v1 an engine samples instead, and --policy names its
+        model.
 COSTS   the café: 4 to 9 s a turn on a CPU core, 3 s of them imports
 
-Differs from the paper's code: there sampling is unseeded, and N = 1 runs stop on hidden results too.
+DIFFERS FROM THE PAPER'S CODE: there sampling is unseeded, and runs with N = 1 stop on hidden
+results too.
 """
-import argparse, contextlib, gc, hashlib, json, os, sys, time
+
+import argparse
+import hashlib
+import itertools
+import json
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import DynamicCache
+
+from lib import models
+from lib.rows import (
+    STEP_KEY,
+    check_numbers,
+    finished_rows,
+    indent,
+    log_rows,
+    read_jsonl,
+    stop,
+    write_jsonl,
+)
+from lib.server import sample_remotely
+
+# ── The state, as a chat and as tokens ───────────────────────────────────────────────────────────
 
 
-# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage: skip them after the first.
-
-def stop(message):
-    """Bad input ends a stage with one line on stderr and exit status 2."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    raise SystemExit(2)
+def first_messages(problem):
+    """s_1 = x: the problem is the first user message."""
+    return [dict(role="user", content=problem["prompt"])]
 
 
-def read_jsonl(path, fields, key=()):
-    """The rows of a JSON Lines file. Every row has `fields` = {name: type}; no two share their `key` fields."""
-    rows, seen = [], set()
-    try:
-        for n, line in enumerate(open(path, encoding="utf-8", newline="\n"), 1):
-            row = json.loads(line)
-            if not isinstance(row, dict): stop(f"{path}, row {n}: not a JSON object; one a line is expected")
-            for name, kind in fields.items():
-                if name not in row: stop(f"{path}, row {n}: field '{name}' is missing")
-                if not isinstance(row[name], kind) or isinstance(row[name], bool) and kind is not bool:
-                    stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, "
-                         f"a {getattr(kind, '__name__', 'number')} is expected")
-            mine = tuple(row.get(name) for name in key)
-            if mine and mine in seen: stop(f"{path}, row {n}: {', '.join(key)} = {mine} stands in an earlier row too")
-            seen.add(mine)
-            rows.append(row)
-    except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
-    return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
-
-
-def write_jsonl(path, rows):
-    """Write NAME.part, then rename: a file under its own name is whole."""
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            for row in rows: file.write(json.dumps(row) + "\n")
-        os.replace(path + ".part", path)
-    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
-
-
-# ── The chat as tokens: the one place where a state becomes what the model reads ─────────────────
-
-def render(tokenizer, messages, reply=True):
-    """Chat → token ids, with the model's own template. `reply`: end with the opening of its answer."""
-    # The date is fixed because the template of Llama-3.2 would write today's: another day, other bytes.
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=reply, return_dict=False,
-                                         date_string="26 Jul 2024")
-
-
-def next_messages(step):
-    """s_{t+1}: s_t, then y_t as the assistant and o_t as the user, both word for word."""
-    return step["messages"] + [dict(role="assistant", content=step["completion"]),
-                               dict(role="user", content=step["feedback"])]
+def next_messages(messages, completion, feedback):
+    """s_{t+1} = (s_t, y_t, o_t): the program as the assistant, the feedback as the user."""
+    program = dict(role="assistant", content=completion)
+    observation = dict(role="user", content=feedback)
+    # Both word for word: what was sampled is what is read, and later trained on.
+    return messages + [program, observation]
 
 
 def is_chat(messages):
-    """Can a template take it? [{"role": …, "content": …}, …], not empty."""
-    return bool(messages) and all(isinstance(m, dict) and isinstance(m.get("role"), str)
-                                  and isinstance(m.get("content"), str) for m in messages)
+    """Is it [{"role": …, "content": …}, …], and not empty?"""
+    return bool(messages) and all(
+        isinstance(message, dict)
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        for message in messages
+    )
+
+
+def render(tokenizer, messages, reply=True):
+    """Chat → token ids, by the model's own template. `reply`: end with the opening of its answer.
+
+    The one place where a state becomes what the model reads.
+    """
+    # Llama-3.2's template writes today's date: without a fixed one, another day, other bytes.
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=reply, return_dict=False, date_string="26 Jul 2024"
+    )
+
+
+def without_oldest(messages):
+    """A state without its first (y, o)."""
+    # x stays: it is the problem.
+    return messages[:1] + messages[3:]
 
 
 def fit(tokenizer, messages, room):
     """Drop the oldest (y, o) of a state until it has at most `room` tokens → (messages, ids).
 
-    ids is None where x alone is too long. The shortened chat is what the row keeps, so that training
-    sees what was sampled from.
+    The row keeps the shortened chat, so training sees what was sampled from. ids is None if x alone
+    is too long.
     """
-    while len(ids := render(tokenizer, messages)) > room:
-        if len(messages) < 3: return messages, None
+    ids = render(tokenizer, messages)
+    while len(ids) > room:
+        if len(messages) < 3:  # only x is left
+            return messages, None
         messages = without_oldest(messages)
+        ids = render(tokenizer, messages)
     return messages, ids
 
 
-def without_oldest(messages):
-    """A state without its first (y, o)."""
-    return messages[:1] + messages[3:]
+def fit_all(tokenizer, chats, room):
+    """`fit` for many states → [(messages, ids), …]."""
+    # The trajectories of a problem begin alike, so equal states are rendered once.
+    fitted = {}
+    for messages in chats:
+        text = json.dumps(messages)  # a chat that can be a key
+        if text not in fitted:
+            fitted[text] = fit(tokenizer, messages, room)
+    return [fitted[json.dumps(messages)] for messages in chats]
 
 
-# ── The model ────────────────────────────────────────────────────────────────────────────────────
-# torch and transformers take seconds to import, so they are imported where they are needed: a bad
-# input file is reported at once, and importing this stage costs nothing.
-
-@contextlib.contextmanager
-def uncollected():
-    """Import and load without the garbage collector, which would take a sixth of the time and find nothing."""
-    gc.disable()
-    try: yield
-    finally: gc.freeze(); gc.enable()
-
-
-@contextlib.contextmanager
-def in_memory(what):
-    """A GPU that is too small ends the stage with one line that says which dial to turn."""
-    import torch
-    try: yield
-    except torch.OutOfMemoryError: stop(f"out of memory: no room for {what}")
+def check_prompts(tokenizer, problems, room, args):
+    """Stop if a problem leaves no room for an answer in the model's context."""
+    for problem in problems:
+        _, ids = fit(tokenizer, first_messages(problem), room)
+        if ids is None:
+            stop(
+                f"{args.problems}, task_id '{problem['task_id']}': field 'prompt' has more than "
+                f"the {max(0, room)} tokens that {args.policy} has beside {args.max_new_tokens} "
+                "new ones; lower --max-new-tokens or shorten it"
+            )
 
 
-def pick_device():
-    import torch
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+def open_states(problems, previous, trajectories, policy):
+    """The states to sample from, as rows that lack a completion.
 
+    At turn 1 (previous is None): s_1 for every trajectory of every problem. Later: s_{t+1} for each
+    step in `previous` whose public tests failed.
+    """
+    rows = []
 
-def load_tokenizer(path):
-    """The tokenizer of a checkpoint folder or hub name; it must have a chat template."""
-    from transformers import AutoTokenizer, logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try: tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as e: stop(f"{path}: no tokenizer loads from here ({why(path, e)})")
-    if not tokenizer.chat_template:
-        stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
-    return tokenizer
+    # Turn 1: every trajectory starts from x alone.
+    if previous is None:
+        for problem in problems:
+            for trajectory in range(trajectories):
+                row = dict(policy=policy, task_id=problem["task_id"], trajectory=trajectory, turn=1)
+                rows.append(dict(row, messages=first_messages(problem)))
+        return rows
 
-
-@uncollected()
-def load_policy(path, dtype=None):
-    """π from a checkpoint folder or hub name → (model, tokenizer). dtype: if not said, bfloat16 on cuda, float32 elsewhere."""
-    import torch
-    from transformers import AutoModelForCausalLM
-    tokenizer, device = load_tokenizer(path), pick_device()
-    dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
-    try: model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    except (OSError, ValueError) as e: stop(f"{path}: no model loads from here ({why(path, e)})")
-    with in_memory(f"the weights of {path}; take a smaller model"): return model.to(device).eval(), tokenizer
-
-
-def why(path, error):
-    return str(error).strip().splitlines()[0] if os.path.isdir(path) else "no such folder, and no hub was reached that has a model of that name"
-
-
-def stop_ids(model, tokenizer):
-    """The ids that end an answer."""
-    # Llama has three and Gemma's is not the tokenizer's eos, so the generation config is asked too.
-    ids = model.generation_config.eos_token_id
-    return sorted({*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id} - {None})
-
-
-def context_length(model):
-    return getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+    # Later turns: the stop rule of the paper. Only the PUBLIC tests end a trajectory, so a program
+    # that fails them goes on even if it should pass all hidden ones.
+    for step in previous:
+        if step["public_passed"]:
+            continue
+        key = dict(task_id=step["task_id"], trajectory=step["trajectory"], turn=step["turn"] + 1)
+        messages = next_messages(step["messages"], step["completion"], step["feedback"])
+        rows.append(dict(policy=policy, **key, messages=messages))
+    return rows
 
 
 # ── Sampling ─────────────────────────────────────────────────────────────────────────────────────
 
+
 def noise(seed, task_id, trajectory, turn, count):
-    """`count` uniform numbers in [0, 1) that belong to one row and to nothing else; longer ones begin the same."""
-    import numpy as np
+    """`count` uniform numbers in [0, 1) that belong to one row: float32, (count,).
+
+    A longer stream begins with the same numbers.
+    """
+    # Python's own hash() of a string differs from process to process; SHA-256 does not.
     key = hashlib.sha256(f"{seed}\n{task_id}\n{trajectory}\n{turn}".encode()).digest()
-    return np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little"))).random(count, np.float32)
+    stream = np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little")))
+    return stream.random(count, np.float32)
 
 
 def choose(logits, uniform, temperature):
-    """The next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy."""
-    import torch
-    if temperature == 0: return logits.argmax(-1)
-    cdf = torch.softmax(logits.float() / temperature, -1).cumsum(-1)                       # (B, V)
-    # Inverse CDF: the first token whose cumulative probability exceeds u. Float sums do not end at 1
-    # exactly, so u is scaled by the last of them.
-    ids = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0]
+    """The next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy.
+
+    Inverse CDF: the first token whose cumulative probability exceeds the uniform number.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    # π(· | s) at this temperature, summed up: the last entry of each row is about 1.
+    probabilities = torch.softmax(logits.float() / temperature, -1)  # (B, V)
+    cdf = probabilities.cumsum(-1)  # (B, V)
+
+    # Sums of floats do not end at 1 exactly, so the number is scaled by the last of them.
+    threshold = uniform * cdf[:, -1]
+    ids = torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
     return ids.clamp(max=logits.shape[-1] - 1)
 
 
+def read_prompts(model, prompts):
+    """One pass over the prompts of a batch → (logits (B, V), mask (B, W), cache).
+
+    Trajectories of one problem begin alike, so each distinct prompt is read once (U of them), and
+    its keys and values are then copied to all rows that start from it.
+    """
+    # The distinct prompts, in the order in which they first occur.
+    distinct = list(dict.fromkeys(map(tuple, prompts)))
+    width = max(map(len, distinct))
+
+    # Padded on the left, so that the next token of every row has the same place in the cache.
+    # The mask hides the padding, and positions count from the first real token.
+    padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in distinct]
+    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct]
+    ids = torch.tensor(padded, device=model.device)  # (U, W)
+    mask = torch.tensor(real, device=model.device)  # (U, W)
+    position = (mask.cumsum(-1) - 1).clamp(min=0)  # (U, W)
+
+    # The one pass that reads whole prompts.
+    cache = DynamicCache(config=model.config)
+    logits = next_logits(model, ids, mask, position, cache)  # (U, V)
+
+    # From here on every row goes its own way.
+    index = {prompt: i for i, prompt in enumerate(distinct)}
+    source = torch.tensor([index[tuple(prompt)] for prompt in prompts], device=model.device)
+    cache.batch_select_indices(source)
+    return logits[source], mask[source], cache
+
+
+def next_logits(model, ids, mask, position, cache):
+    """The logits of the next token (B, V). The keys and values of `ids` join the cache."""
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1]
+
+
+def drop_ended(done, cache, *tensors):
+    """The tensors (B, …) without the rows that are done (B,); so is the cache, in place."""
+    keep = (~done).nonzero()[:, 0]
+    cache.batch_select_indices(keep)
+    return [tensor[keep] for tensor in tensors]
+
+
 def sample_batch(model, prompts, noises, temperature, max_new_tokens, stops):
-    """y ~ π(· | s) for one batch: B lists of ids, noises (B, max_new_tokens) → B lists of new ids.
+    """y ~ π(· | s) for one batch: B prompts of ids, noises (B, max_new_tokens) → B lists of ids.
 
-    The end token is part of the answer. Each pass feeds one token a row and reuses the keys and values
-    of all earlier ones.
+    The end token is part of the answer.
     """
-    import torch
-    from transformers import DynamicCache
-    # Trajectories of one problem begin alike: a prompt is read once, whatever rows start from it (U prompts, B rows).
-    once = {p: k for k, p in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    device, width = model.device, max(map(len, prompts))
-    # Padded on the left, so that every row's next token stands at the same position of the cache.
-    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in once], device=device)     # (U, W)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in once], device=device)
-    position = (mask.cumsum(-1) - 1).clamp(min=0)                                           # (U, W)
-    uniform, ends = torch.as_tensor(noises, device=device), torch.tensor(stops, device=device)
-    rows = torch.arange(len(prompts), device=device)         # which prompt each row of the batch is
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    out, cache = [[] for _ in prompts], DynamicCache(config=model.config)
+    device = model.device
+    uniform = torch.as_tensor(noises, device=device)  # (B, max_new_tokens)
+    ends = torch.tensor(stops, device=device)
+    answers = [[] for _ in prompts]
+
+    # Rows will leave the batch, so each remembers which prompt it answers.
+    rows = torch.arange(len(prompts), device=device)  # (B,)
+    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # (B,)
+
+    logits, mask, cache = read_prompts(model, prompts)
     for k in range(max_new_tokens):
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=position,
-                       past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]    # (U or B, V)
-        if k == 0:                                           # from here on every row goes its own way
-            mine = torch.tensor([once[tuple(p)] for p in prompts], device=device)           # (B,)
-            cache.batch_select_indices(mine)
-            logits, mask, position = logits[mine], mask[mine], position[mine]
-        token = choose(logits, uniform[rows, k], temperature)                               # (B,)
-        for row, t, over in zip(rows.tolist(), token.tolist(), done.tolist()):
-            if not over: out[row].append(t)
+        # Token k of every row. Rows that are done only wait to leave.
+        token = choose(logits, uniform[rows, k], temperature)  # (B,)
+        for row, token_id, is_done in zip(rows.tolist(), token.tolist(), done.tolist()):
+            if not is_done:
+                answers[row].append(token_id)
+
+        # A row ends with an end token, or when it has used up its tokens.
         done = done | torch.isin(token, ends)
-        if done.all(): break
-        # Rows that have ended leave once they are an eighth of the batch: leaving costs a copy of the cache.
+        if done.all() or k + 1 == max_new_tokens:
+            break
+
+        # Leaving costs a copy of the cache, so rows leave once an eighth of the batch has ended.
         if done.sum() * 8 >= len(done):
-            keep = (~done).nonzero()[:, 0]
-            cache.batch_select_indices(keep)
-            rows, mask, position, token, done = (x[keep] for x in (rows, mask, position, token, done))
-        ids, position = token[:, None], position[:, -1:] + 1
+            rows, mask, token, done = drop_ended(done, cache, rows, mask, token, done)
+
+        # Feed the new token alone: the cache has the keys and values of all earlier ones.
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
-    return out
+        position = mask.sum(-1, keepdim=True) - 1  # (B, 1)
+        logits = next_logits(model, token[:, None], mask, position, cache)  # (B, V)
+    return answers
 
 
-def sample(model, tokenizer, prompts, keys, temperature, max_new_tokens, batch_size, seed):
-    """Sample all prompts (token ids), each with the noise of its key (task_id, trajectory, turn).
+def sample(model, tokenizer, prompts, keys, *, temperature, max_new_tokens, batch_size, seed):
+    """Sample all prompts (lists of ids), each with the noise of its key.
 
-    Yields (index, completion, tokens) as batches finish; the caller puts them in order.
+    keys: (task_id, trajectory, turn) of each prompt. Yields (index, completion, tokens) as batches
+    finish. The caller restores the order.
     """
-    import numpy as np, torch
-    from tqdm import tqdm
-    stops = stop_ids(model, tokenizer)
-    # Longest first: equal lengths stand together (little padding), and memory runs out at once or never.
+    stops = models.stop_ids(model, tokenizer)
+    # Longest first: rows of equal length share a batch (little padding), and if memory is too
+    # small it runs out at once.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     bar = tqdm(total=len(order), desc="  sampling", unit="program", disable=None, leave=False)
     with torch.inference_mode(), bar:
         for start in range(0, len(order), batch_size):
-            part = order[start:start + batch_size]
-            noises = np.stack([noise(seed, *keys[i], max_new_tokens) for i in part])
-            with in_memory(f"{len(part)} rows of up to {len(prompts[part[0]])} + {max_new_tokens} tokens; lower --batch-size"):
-                answers = sample_batch(model, [prompts[i] for i in part], noises, temperature, max_new_tokens, stops)
-            for i, ids in zip(part, answers):
+            # The noise of a row is drawn in full, whatever batch the row is in.
+            batch = order[start : start + batch_size]
+            noises = np.stack([noise(seed, *keys[i], max_new_tokens) for i in batch])
+            longest = len(prompts[batch[0]])
+            purpose = f"{len(batch)} rows of up to {longest} + {max_new_tokens} tokens"
+            with models.enough_memory(f"{purpose}; lower --batch-size"):
+                batch_prompts = [prompts[i] for i in batch]
+                answers = sample_batch(
+                    model, batch_prompts, noises, temperature, max_new_tokens, stops
+                )
+
+            # Template tokens such as the end token are no part of the text.
+            for i, ids in zip(batch, answers):
                 yield i, tokenizer.decode(ids, skip_special_tokens=True), len(ids)
-            bar.update(len(part))
+            bar.update(len(batch))
 
 
-# ── Past one machine: somebody else's engine ─────────────────────────────────────────────────────
-
-def ask(server, model, state, temperature, max_new_tokens, seed):
-    """One completion of `state["messages"]` by an OpenAI-compatible server → (completion, tokens).
-
-    A chat that the server refuses loses its oldest (y, o) in place, as `fit` would do. A server that is
-    busy or gone is asked again after 1, 2, 4, … seconds; in the end, ConnectionError.
-    """
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', 'none')}"}
-    for pause in (1, 2, 4, 8, 16, 32, None):
-        body = dict(model=model, messages=state["messages"], temperature=temperature, top_p=1.0, max_tokens=max_new_tokens, seed=seed)
-        try:
-            with urlopen(Request(f"{server}/chat/completions", json.dumps(body).encode(), headers), timeout=600) as reply:
-                answer = json.load(reply)
-            return answer["choices"][0]["message"]["content"] or "", answer["usage"]["completion_tokens"]
-        except HTTPError as e:
-            problem = f"HTTP {e.code}, {e.read(200).decode(errors='replace')}"
-            if e.code in (400, 413, 422) and len(state["messages"]) >= 3: state["messages"] = without_oldest(state["messages"]); continue
-            if e.code < 500 and e.code not in (408, 409, 429): break
-        except (OSError, ValueError, LookupError, TypeError) as e: problem = f"{type(e).__name__}, {e}"
-        if pause: time.sleep(pause)
-    raise ConnectionError(f"{server}, task_id '{state['task_id']}': no completion ({' '.join(problem.split())})")
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
 
 
-def sample_server(server, model, states, temperature, max_new_tokens, concurrency, seed):
-    """As `sample`, by a server that works on `concurrency` requests at a time. Its noise is its own: the
-    seed of each row is sent along, and whether it makes the same text again is up to the engine."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-    from tqdm import tqdm
-    with ThreadPoolExecutor(concurrency) as pool:
-        asked = {}
-        for i, s in enumerate(states):
-            own = int(noise(seed, s["task_id"], s["trajectory"], s["turn"], 1)[0] * 2 ** 31)
-            asked[pool.submit(ask, server, model, s, temperature, max_new_tokens, own)] = i
-        try:
-            for done in tqdm(as_completed(asked), total=len(asked), desc="  sampling", unit="program", disable=None, leave=False):
-                yield asked[done], *done.result()
-        except ConnectionError as e:
-            pool.shutdown(cancel_futures=True)                  # one row failed for good: ask for no more
-            stop(e)
+def read_previous(path, problems, problems_path):
+    """The steps of the turn before, checked."""
+    fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str)
+    fields.update(public_passed=bool, feedback=str)
+    steps = read_jsonl(path, fields, STEP_KEY)
+
+    # A step holds its whole state, so one turn's steps are enough, and two turns' would mix them.
+    known = {problem["task_id"] for problem in problems}
+    turn = steps[0]["turn"]
+    for number, step in enumerate(steps, 1):
+        where = f"{path}, row {number}"
+        if step["task_id"] not in known:
+            stop(f"{where}: task_id '{step['task_id']}' is not in {problems_path}")
+        if step["turn"] != turn:
+            stop(f"{where}: field 'turn' is {step['turn']}, but {turn} in row 1; give one turn")
+        if not is_chat(step["messages"]):
+            stop(f"{where}: field 'messages' is not a chat of role and content")
+    return steps
 
 
-# ── One turn ─────────────────────────────────────────────────────────────────────────────────────
-
-def open_states(problems, previous, trajectories, name):
-    """Rows without a completion: s_1 of every trajectory, or s_{t+1} of those whose public tests failed."""
-    if previous is None:
-        return [dict(policy=name, task_id=p["task_id"], trajectory=k, turn=1,
-                     messages=[dict(role="user", content=p["prompt"])])
-                for p in problems for k in range(trajectories)]
-    return [dict(policy=name, task_id=s["task_id"], trajectory=s["trajectory"], turn=s["turn"] + 1,
-                 messages=next_messages(s)) for s in previous if not s["public_passed"]]
+def key_of(row):
+    """What the noise of a row belongs to, beside the seed."""
+    return row["task_id"], row["trajectory"], row["turn"]
 
 
-def finished_rows(part, settings):
-    """Whole rows of an earlier, cut-off call with the same settings (the first line of NAME.part)."""
-    if not os.path.exists(part): return {}
-    lines = open(part, encoding="utf-8").read().split("\n")[:-1]      # what follows the last newline was cut off
-    if not lines or lines[0] != settings: return {}
-    return {(r["task_id"], r["trajectory"], r["turn"]): r for r in map(json.loads, lines[1:])}
+def sample_here(states, problems, args):
+    """Load π and sample a completion for each state → ((index, text, tokens), …), tokenizer."""
+    # π, and the tokens that its context leaves for a prompt.
+    model, tokenizer = models.load_policy(args.policy)
+    room = models.context_length(model) - args.max_new_tokens
+    check_prompts(tokenizer, problems, room, args)
+
+    # A state that does not fit is shortened, and its row keeps the shortened chat.
+    fitted = fit_all(tokenizer, [state["messages"] for state in states], room)
+    for state, (messages, _) in zip(states, fitted):
+        state["messages"] = messages
+
+    # Nothing is sampled yet: the answers come as the caller asks for them.
+    answers = sample(
+        model,
+        tokenizer,
+        prompts=[ids for _, ids in fitted],
+        keys=[key_of(state) for state in states],
+        temperature=args.temperature,
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    return answers, tokenizer
 
 
-def read_states(args):
-    """The open states of the command line's files, checked."""
-    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
-    if not args.previous: return open_states(problems, None, args.trajectories, args.name)
-    fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str, public_passed=bool,
-                  feedback=str)
-    previous = read_jsonl(args.previous, fields, ("policy", "task_id", "trajectory", "turn"))
-    known = {p["task_id"] for p in problems}
-    for n, s in enumerate(previous, 1):
-        if s["task_id"] not in known:
-            stop(f"{args.previous}, row {n}: task_id '{s['task_id']}' is not in {args.problems}")
-        if s["turn"] != previous[0]["turn"]:
-            stop(f"{args.previous}, row {n}: field 'turn' is {s['turn']}, but {previous[0]['turn']} in row 1; give one turn's steps")
-        if not is_chat(s["messages"]):
-            stop(f"{args.previous}, row {n}: field 'messages' is not a chat of role and content")
-    return open_states(problems, previous, args.trajectories, args.name)
+def sample_by_server(states, args):
+    """The same by somebody else's engine → ((index, text, tokens), …)."""
+    # Its noise is its own, so each row sends a seed that belongs to it, and hopes for the best.
+    seeds = [int(noise(args.seed, *key_of(state), 1)[0] * 2**31) for state in states]
+    body = dict(
+        model=args.policy,
+        temperature=args.temperature,
+        top_p=1.0,
+        max_tokens=args.max_new_tokens,
+    )
+    return sample_remotely(args.server, body, states, seeds, without_oldest, args.concurrency)
 
 
-def fit_all(tokenizer, states, room, args):
-    """The prompt (token ids) of each state; `messages` of a state that was shortened are replaced."""
-    prompts, fitted = [], {}
-    for state in states:
-        text = json.dumps(state["messages"])                                     # trajectories of a problem begin alike
-        if text not in fitted: fitted[text] = fit(tokenizer, state["messages"], room)
-        state["messages"], ids = fitted[text]
-        if ids is None:
-            stop(f"{args.problems}, task_id '{state['task_id']}': field 'prompt' has more than the {max(0, room)} tokens that "
-                 f"{args.policy} has beside {args.max_new_tokens} new ones; lower --max-new-tokens or shorten it")
-        prompts.append(ids)
-    return prompts
+def print_summary(rows, tokenizer, args):
+    """One line of result, and the first row as the model sees it and goes on."""
+    # s_t has 2t − 1 messages, unless its oldest turns were dropped.
+    tokens = sum(row["tokens"] for row in rows)  # end tokens included
+    shortened = sum(len(row["messages"]) < 2 * row["turn"] - 1 for row in rows)
+    lost = f"; {shortened} states lost their oldest turns to fit the context" if shortened else ""
+    print(
+        f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, "
+        f"{tokens} tokens{lost} → {args.out}"
+    )
+
+    # A broken template is seen here at once.
+    messages = rows[0]["messages"]
+    if tokenizer:
+        prompt = tokenizer.decode(render(tokenizer, messages))
+    else:
+        prompt = "".join(message["content"] + "\n" for message in messages)
+    print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:")
+    print(indent(prompt + rows[0]["completion"]))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--problems", required=True, help="problems.jsonl")
+    add("--policy", required=True, help="checkpoint folder or hub name of π")
+    add("--out", required=True, help="samples.jsonl to write")
+    add("--previous", help="steps.jsonl of the turn before (absent at turn 1)")
+    add("--name", default="base", help="what the rows call this policy [%(default)s]")
+    add("--trajectories", type=int, default=15, help="per problem, at turn 1 [%(default)s]")
+    add("--temperature", type=float, default=0.7, help="0 is greedy [%(default)s]")
+    add("--max-new-tokens", type=int, default=1000, help="per completion [%(default)s]")
+    add("--batch-size", type=int, default=256, help="rows sampled together [%(default)s]")
+    add("--server", help="URL (…/v1) of an OpenAI-compatible API that samples instead")
+    add("--concurrency", type=int, default=64, help="requests to --server at once [%(default)s]")
+    add("--seed", type=int, default=0, help="[%(default)s]")
+    args = parser.parse_args()
+    check_numbers(args, may_be_zero=("seed", "temperature"))
+    return args
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--problems", required=True, help="problems.jsonl")
-    ap.add_argument("--policy", required=True, help="checkpoint folder or hub name of π")
-    ap.add_argument("--out", required=True, help="samples.jsonl to write")
-    ap.add_argument("--previous", help="steps.jsonl of the turn before (absent at turn 1)")
-    ap.add_argument("--name", default="base", help="what the rows call this policy [%(default)s]")
-    ap.add_argument("--trajectories", type=int, default=15, help="trajectories a problem (turn 1) [%(default)s]")
-    ap.add_argument("--temperature", type=float, default=0.7, help="0 is greedy [%(default)s]")
-    ap.add_argument("--max-new-tokens", type=int, default=1000, help="tokens a completion may have [%(default)s]")
-    ap.add_argument("--batch-size", type=int, default=256, help="rows sampled together [%(default)s]")
-    ap.add_argument("--server", help="URL of an OpenAI-compatible API (…/v1) that samples instead; --policy is the model's name there")
-    ap.add_argument("--concurrency", type=int, default=64, help="requests to --server at a time [%(default)s]")
-    ap.add_argument("--seed", type=int, default=0, help="[%(default)s]")
-    args = ap.parse_args()
-    for flag, value in vars(args).items():
-        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed", "temperature")):
-            stop(f"--{flag.replace('_', '-')} is {value}: too small")
-
-    states = read_states(args)
+    # The open states: s_1 of every trajectory, or s_{t+1} of those that failed a public test.
+    args = parse_args()
+    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
+    previous = None
+    if args.previous:
+        previous = read_previous(args.previous, problems, args.problems)
+    states = open_states(problems, previous, args.trajectories, args.name)
     if not states:
-        print(f"01 rollout: all public tests of {args.previous} passed; nothing is open, nothing is written")
+        print(f"01 rollout: all public tests of {args.previous} passed; nothing is left open")
         return
-    keys = [(s["task_id"], s["trajectory"], s["turn"]) for s in states]
-    settings = json.dumps({k: v for k, v in sorted(vars(args).items()) if k not in ("out", "batch_size", "concurrency")})
-    rows = finished_rows(args.out + ".part", settings)
-    if rows: print(f"  going on from {len(rows)} finished rows in {args.out}.part")
-    todo = [s for s, key in zip(states, keys) if key not in rows]
-    if args.server: answers = sample_server(args.server, args.policy, todo, args.temperature, args.max_new_tokens, args.concurrency, args.seed)
-    else:
-        model, tokenizer = load_policy(args.policy)
-        prompts = fit_all(tokenizer, todo, context_length(model) - args.max_new_tokens, args)
-        answers = sample(model, tokenizer, prompts, [key for key in keys if key not in rows],
-                         args.temperature, args.max_new_tokens, args.batch_size, args.seed)
-    os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
-    with open(args.out + ".part", "w", encoding="utf-8") as file:
-        file.write("\n".join([settings, *map(json.dumps, rows.values())]) + "\n")
-        for j, completion, tokens in answers:
-            row = dict(todo[j], completion=completion, tokens=tokens)
-            rows[row["task_id"], row["trajectory"], row["turn"]] = row
-            file.write(json.dumps(row) + "\n")
-    rows = [rows[key] for key in keys]
-    write_jsonl(args.out, rows)
 
-    lost = sum(len(r["messages"]) < 2 * r["turn"] - 1 for r in rows)
-    lost = f"; {lost} states have lost their oldest turns to fit the context" if lost else ""
-    print(f"01 rollout: {args.name}, turn {rows[0]['turn']}: {len(rows)} programs, "
-          f"{sum(r['tokens'] for r in rows)} tokens{lost} → {args.out}")
-    seen = "\n".join(m["content"] for m in rows[0]["messages"]) + "\n" if args.server else tokenizer.decode(render(tokenizer, rows[0]["messages"]))
-    print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:\n    "
-          + (seen + rows[0]["completion"]).replace("\n", "\n    "))
+    # Rows that an earlier call with these settings had finished before it was cut off are kept.
+    harmless = ("out", "batch_size", "concurrency")
+    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in harmless}
+    rows = {key_of(row): row for row in finished_rows(args.out, settings)}
+    if rows:
+        print(f"  going on from {len(rows)} finished rows in {args.out}.part")
+    todo = [state for state in states if key_of(state) not in rows]
+
+    # y_t ~ π(· | s_t) for the others.
+    if args.server:
+        answers, tokenizer = sample_by_server(todo, args), None
+    else:
+        answers, tokenizer = sample_here(todo, problems, args)
+    finished = list(rows.values())
+    sampled = (dict(todo[i], completion=text, tokens=tokens) for i, text, tokens in answers)
+    for row in log_rows(args.out, settings, itertools.chain(finished, sampled)):
+        rows[key_of(row)] = row
+
+    # Back in the order of the states.
+    rows = [rows[key_of(state)] for state in states]
+    write_jsonl(args.out, rows)
+    print_summary(rows, tokenizer, args)
 
 
 if __name__ == "__main__":

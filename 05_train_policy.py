@@ -1,235 +1,287 @@
 r"""Stage 05 · train the policy: imitate the examples, one turn at a time.
 
-What it does in μCode (Algorithm 1, line 8). Multi-turn reinforcement learning has become supervised
-learning: each example is a state s_t and the program that should have been written there. The loss is
-the cross-entropy of the completion's tokens, its end token included, and of nothing else: the prompt,
-with the model's own failed programs in it, is read and not imitated.
+WHAT IT DOES IN μCODE (Algorithm 1, line 8)
+  Multi-turn reinforcement learning has become supervised learning: each example is a state s_t and
+  the program y* that should have been written there. The loss is the cross-entropy of the
+  completion's tokens, its end token included, and of nothing else. The prompt, with the model's own
+  failed programs in it, is read and not imitated. For the examples of one optimiser step:
 
-    L(π) = − Σ_(s_t, y*) Σ_k log π(y*_k | s_t, y*_<k)  /  Σ_(s_t, y*) tokens of y*          over the examples of an optimiser step
+      L(π) = − Σ_(s_t, y*) Σ_k log π(y*_k | s_t, y*_<k)  /  number of tokens of all y*
 
-Every iteration starts from the BASE model, not from the last policy (Appendix C): D grows, the start
-stays. The same stage gives the café's model its schooling (--base model --examples demonstrations.jsonl).
+  Every iteration starts from the BASE model, not from the last policy (Appendix C): D grows, the
+  start stays. The same stage gives the café's model its schooling, on demonstrations.jsonl.
 
 READS   examples.jsonl     prompt (a chat), completion (one assistant message)
-WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM, tokenizer, generation_config
-        DIR/metrics.jsonl  one row, for example {"examples": 12611, "steps": 600, "tokens": 243363,
-                           "loss_first": 0.12, "loss_last": 0.08}
-RUN     in the folder of a run, such as runs/toy:
+WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM and its tokenizer
+        DIR/metrics.jsonl  one row, for example {"examples": 12611, "steps": 600,
+                           "tokens": 243363, "loss_first": 0.12, "loss_last": 0.08}
+RUN     in the folder of a run, such as runs/toy (the defaults are for pretrained models):
         python ../../05_train_policy.py --base base/policy --examples mucode-1/examples.jsonl \
-            --lr 1e-3 --steps 600 --out try-policy            # the defaults are the paper's, for pretrained models
+            --lr 1e-3 --steps 600 --out try-policy
 COSTS   the café: 70 to 90 s for 600 steps on a CPU core
 
-Differs from the paper: --steps gives methods with unequal numbers of examples equal numbers of optimiser
-steps. The other defaults are the paper's: learning rate 5e-7, 2 epochs, 32 examples a step.
+DIFFERS FROM THE PAPER: --steps gives methods with unequal numbers of examples equal numbers of
+optimiser steps. Without it, as in the paper: 2 epochs of 32 examples a step at a rate of 5e-7.
 
-On a CPU the same command gives the same bytes. On a GPU the backward passes of attention and embedding add up in
-no fixed order, so weights can differ in their last bits.
+On a CPU the same command gives the same bytes. On a GPU the backward passes of attention and of the
+embedding add up in no fixed order, so weights can differ in their last bits.
 """
-import argparse, importlib, json, os, random, sys
+
+import argparse
+import importlib
+import json
+import random
+
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from lib import models
+from lib.rows import check_numbers, indent, read_jsonl, stop
 
 rollout = importlib.import_module("01_rollout")
-verifier = importlib.import_module("03_verifier")
 
-NO_ROOM = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller model (data/README.md says what fits)"
-
-
-# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-# The same lines in every stage: skip them after the first.
-
-def stop(message):
-    """Bad input ends a stage with one line on stderr and exit status 2."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def read_jsonl(path, fields, key=()):
-    """The rows of a JSON Lines file. Every row has `fields` = {name: type}; no two share their `key` fields."""
-    rows, seen = [], set()
-    try:
-        for n, line in enumerate(open(path, encoding="utf-8", newline="\n"), 1):
-            row = json.loads(line)
-            if not isinstance(row, dict): stop(f"{path}, row {n}: not a JSON object; one a line is expected")
-            for name, kind in fields.items():
-                if name not in row: stop(f"{path}, row {n}: field '{name}' is missing")
-                if not isinstance(row[name], kind) or isinstance(row[name], bool) and kind is not bool:
-                    stop(f"{path}, row {n}: field '{name}' is {json.dumps(row[name])[:40]}, "
-                         f"a {getattr(kind, '__name__', 'number')} is expected")
-            mine = tuple(row.get(name) for name in key)
-            if mine and mine in seen: stop(f"{path}, row {n}: {', '.join(key)} = {mine} stands in an earlier row too")
-            seen.add(mine)
-            rows.append(row)
-    except OSError as e: stop(f"{path}: {e.strerror}")
-    except ValueError as e: stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({getattr(e, 'msg', e)})")
-    return rows or stop(f"{path}: no rows; the stage that writes this file had nothing to write")
-
-
-def write_jsonl(path, rows):
-    """Write NAME.part, then rename: a file under its own name is whole."""
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            for row in rows: file.write(json.dumps(row) + "\n")
-        os.replace(path + ".part", path)
-    except OSError as e: stop(f"{path}: cannot be written ({e.strerror})")
+# What cross_entropy ignores: the target of a token that carries no loss.
+NO_LOSS = -100
 
 
 # ── Examples as tokens ───────────────────────────────────────────────────────────────────────────
+# From here on an example is (ids, n): the last n token ids are the completion and carry the loss.
+
 
 def encode_example(tokenizer, prompt, completion, stops):
-    """(chat, [assistant message]) → (ids, n): the last n ids are the completion and carry the loss.
+    """(chat, [assistant message]) → (ids, n).
 
     None if the prompt's tokens do not begin the whole chat's: then no mask could be right.
     """
+    # Rendered twice, without and with the answer: the difference is what π must say.
     before = rollout.render(tokenizer, prompt)
     whole = rollout.render(tokenizer, prompt + completion, reply=False)
-    if whole[:len(before)] != before: return None
-    answer = whole[len(before):]
-    # What a template writes behind the end token (Qwen: a newline) is cut off, because sampling stops
-    # before it. A template that writes no end token gets one, or the model would never learn to stop.
+    if whole[: len(before)] != before:
+        return None
+    answer = whole[len(before) :]
+
+    # Sampling stops at the end token, so training does too: what a template writes behind it is cut
+    # off (Qwen: a newline). A template that writes no end token gets one, or the model would never
+    # learn to stop.
     ends = [k for k, token in enumerate(answer) if token in stops]
-    answer = answer[:ends[-1] + 1] if ends else answer + [tokenizer.eos_token_id]
+    answer = answer[: ends[-1] + 1] if ends else answer + [tokenizer.eos_token_id]
     return before + answer, len(answer)
 
 
 def make_batches(lengths, batch_size, steps, seed):
-    """Example indices of each optimiser step. Every epoch holds every example once, in a new order."""
-    rng, batches = random.Random(seed), []
+    """The example indices of each optimiser step.
+
+    Every epoch holds every example once, in a new order.
+    """
+    rng = random.Random(seed)
+    batches = []
     while len(batches) < steps:
-        order, epoch = list(range(len(lengths))), []
+        order = list(range(len(lengths)))
         rng.shuffle(order)
+
         # Sorted by length within every 16 batches: little padding, and still a random mix.
+        epoch = []
         for start in range(0, len(order), 16 * batch_size):
-            pool = sorted(order[start:start + 16 * batch_size], key=lambda i: lengths[i])
-            epoch += [pool[k:k + batch_size] for k in range(0, len(pool), batch_size)]
+            pool = order[start : start + 16 * batch_size]
+            pool.sort(key=lambda i: lengths[i])
+            epoch += [pool[k : k + batch_size] for k in range(0, len(pool), batch_size)]
         rng.shuffle(epoch)
         batches += epoch
     return batches[:steps]
 
 
 def split_batch(batch, lengths, most):
-    """Gradient accumulation: one step's batch in parts of at most `most` padded tokens (or one example)."""
+    """Gradient accumulation: one step's batch in parts of at most `most` padded tokens.
+
+    A single example may have more.
+    """
     parts = [[]]
-    for i in sorted(batch, key=lambda i: lengths[i]):           # ascending: i sets the width of its part
-        if parts[-1] and lengths[i] * (len(parts[-1]) + 1) > most: parts.append([])
+    for i in sorted(batch, key=lambda i: lengths[i]):
+        # In ascending order the newest example sets the width of its part.
+        if parts[-1] and lengths[i] * (len(parts[-1]) + 1) > most:
+            parts.append([])
         parts[-1].append(i)
     return parts
 
 
 def collate(examples):
-    """[(ids, n)] → ids, targets, each (B, T), padded on the right. A target of −100 carries no loss.
+    """[(ids, n), …] → ids (B, T), targets (B, T), padded on the right.
 
-    Padding needs no mask: attention is causal, so what stands on the right is seen by nothing that carries loss.
+    The targets are the ids where they carry loss, and NO_LOSS elsewhere.
     """
-    import torch
+    # Padding needs no mask: attention is causal, so nothing on the right is seen by what counts.
     width = max(len(ids) for ids, _ in examples)
-    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in examples])
-    targets = torch.tensor([[-100] * (len(ids) - n) + ids[-n:] + [-100] * (width - len(ids)) for ids, n in examples])
-    return ids, targets
+    padded = []
+    targets = []
+    for ids, n in examples:
+        # … prompt … | completion | padding: only the middle part is imitated.
+        padding = width - len(ids)
+        padded.append(ids + [0] * padding)
+        targets.append([NO_LOSS] * (len(ids) - n) + ids[-n:] + [NO_LOSS] * padding)
+    return torch.tensor(padded), torch.tensor(targets)
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
 
+
 def completion_loss(logits, targets):
-    """Σ −log π(token) over the completion's tokens. logits (B, K, V) of the last K positions, targets (B, T) → scalar."""
-    import torch
-    # Position k predicts token k + 1, so the last logit and the first target have no partner.
-    targets = targets[:, targets.shape[1] - logits.shape[1] + 1:]
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(),
-                                             ignore_index=-100, reduction="sum")
+    """Σ − log π(target) over the targets that carry loss.
+
+    logits (B, K, V) and targets (B, K) are aligned: logits[:, k] predicts targets[:, k] → scalar.
+    """
+    # A sum, not a mean: the caller divides by the tokens of the whole step.
+    return cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=NO_LOSS, reduction="sum"
+    )
+
+
+def loss_of_part(model, examples):
+    """Σ − log π over the completions of some examples, in one forward pass → scalar."""
+    ids, targets = collate(examples)
+    ids = ids.to(model.device)  # (B, T)
+    targets = targets.to(model.device)  # (B, T)
+
+    # Position k predicts token k + 1. The first completion token of all stands at `first`, so the
+    # logits from first − 1 on are enough. With a large vocabulary they are what fills a GPU.
+    first = min(len(ids_of_example) - n for ids_of_example, n in examples)
+    keep = ids.shape[1] - first + 1
+    with models.mixed_precision(model.device):
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits  # (B, keep, V)
+
+    # The last logit predicts what comes after the last token: it has no target.
+    return completion_loss(logits[:, :-1], targets[:, first:])
 
 
 def train(model, examples, batches, peak, most_tokens):
     """Fine-tune in place → the loss of each step."""
-    import torch
-    from tqdm import tqdm
-    # Weights and AdamW's moments are float32. At a rate of 5e-7 a step is smaller than the spacing of
-    # bfloat16 numbers: such weights would stand still. Only the arithmetic is bfloat16, on a GPU.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    device, losses, lengths = model.device, [], [len(ids) for ids, _ in examples]
-    for step, batch in enumerate(tqdm(batches, desc="  training", unit="step", disable=None, leave=False)):
-        for group in optimizer.param_groups: group["lr"] = verifier.learning_rate(step, len(batches), peak)
-        count, total = sum(examples[i][1] for i in batch), 0.0  # completion tokens of the whole step
-        with rollout.in_memory(NO_ROOM):
+    # Weights and AdamW's moments are float32. At a rate of 5e-7 a step is smaller than the spacing
+    # of bfloat16 numbers, and such weights would stand still. Only the arithmetic is bfloat16.
+    optimizer, schedule = models.make_optimizer(model, peak, len(batches))
+    lengths = [len(ids) for ids, _ in examples]
+    purpose = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller"
+    losses = []
+    for batch in tqdm(batches, desc="  training", unit="step", disable=None, leave=False):
+        tokens = sum(examples[i][1] for i in batch)  # that carry loss in this step
+        total = 0.0
+        with models.enough_memory(f"{purpose} model (data/README.md says what fits)"):
+            # Each part divides by the tokens of the step, so the parts add up to its mean.
             for part in split_batch(batch, lengths, most_tokens):
-                ids, targets = (x.to(device) for x in collate([examples[i] for i in part]))
-                # Logits are made from the last prompt token on only: with a large vocabulary they are what fills a GPU.
-                keep = ids.shape[1] + 1 - min(len(examples[i][0]) - examples[i][1] for i in part)
-                # Not cached: bfloat16 copies of all weights would take two bytes a parameter more.
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
-                    logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits   # (B, keep, V)
-                loss = completion_loss(logits, targets) / count  # parts add up to the mean over the step
+                loss = loss_of_part(model, [examples[i] for i in part]) / tokens
                 loss.backward()
                 total += loss.item()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # after the last part
             optimizer.step()
+        schedule.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(total)
     return losses
 
 
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
+
+
 def read_examples(paths):
-    """[(file, row number, row)] of all files, each checked to be a chat and its answer."""
-    rows = [(path, n, row) for path in paths
-            for n, row in enumerate(read_jsonl(path, dict(prompt=list, completion=list)), 1)]
-    for path, n, row in rows:
-        for field in ("prompt", "completion"):
-            if not rollout.is_chat(row[field]):
-                stop(f"{path}, row {n}: field '{field}' is not a chat of role and content")
-    return rows
+    """[("file, row n", row), …] of all files, each checked to be a chat and its answer."""
+    # Every message needs a role and a text, or the template would fail somewhere in the middle.
+    fields = dict(prompt=list, completion=list)
+    located = []
+    for path in paths:
+        for number, row in enumerate(read_jsonl(path, fields), 1):
+            where = f"{path}, row {number}"
+            for field in fields:
+                if not rollout.is_chat(row[field]):
+                    stop(f"{where}: field '{field}' is not a chat of role and content")
+            located.append((where, row))
+    return located
+
+
+def encode_examples(located, model, tokenizer, base):
+    """The rows as (ids, n), checked against the template and the context of the model."""
+    stops = models.stop_ids(model, tokenizer)
+    room = models.context_length(model)
+    encoded = {}
+    examples = []
+    for where, row in located:
+        # Many states share their label and their beginning, and many visits are of one state.
+        text = json.dumps([row["prompt"], row["completion"]])
+        if text not in encoded:
+            encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], stops)
+        example = encoded[text]
+
+        # Without a mask, or without room, there is nothing to train on.
+        if example is None:
+            stop(
+                f"{where}: field 'prompt' is not a prefix of prompt + completion under the "
+                f"template of {base}, so the loss cannot be masked; use another template"
+            )
+        if len(example[0]) > room:
+            stop(
+                f"{where}: fields 'prompt' and 'completion' have {len(example[0])} tokens, the "
+                f"context of {base} has {room}; leave the example out"
+            )
+        examples.append(example)
+    return examples
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--base", required=True, help="checkpoint folder or hub name to start from")
+    add("--examples", required=True, nargs="+", help="examples.jsonl")
+    add("--out", required=True, help="checkpoint folder to write")
+    add("--steps", type=int, help="optimiser steps (absent: as many as --epochs need)")
+    add("--epochs", type=float, default=2, help="passes over the examples [%(default)s]")
+    add("--lr", type=float, default=5e-7, help="peak learning rate [%(default)s]")
+    add("--batch-size", type=int, default=32, help="examples per optimiser step [%(default)s]")
+    add("--tokens-per-pass", type=int, default=16384, help="less saves memory [%(default)s]")
+    add("--gradient-checkpointing", action="store_true", help="a third slower, far less memory")
+    add("--seed", type=int, default=0, help="[%(default)s]")
+    args = parser.parse_args()
+    check_numbers(args)
+    return args
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--base", required=True, help="checkpoint folder or hub name to start from")
-    ap.add_argument("--examples", required=True, nargs="+", help="examples.jsonl")
-    ap.add_argument("--out", required=True, help="checkpoint folder to write")
-    ap.add_argument("--steps", type=int, help="optimiser steps (default: as many as --epochs need)")
-    ap.add_argument("--epochs", type=float, default=2, help="passes over the examples, without --steps [%(default)s]")
-    ap.add_argument("--lr", type=float, default=5e-7, help="peak learning rate [%(default)s]")
-    ap.add_argument("--batch-size", type=int, default=32, help="examples an optimiser step [%(default)s]")
-    ap.add_argument("--tokens-per-pass", type=int, default=16384,
-                    help="padded tokens in one forward pass; lower it if memory runs out [%(default)s]")
-    ap.add_argument("--gradient-checkpointing", action="store_true",
-                    help="keep one activation a layer and compute the rest again: a third slower, far less memory")
-    ap.add_argument("--seed", type=int, default=0, help="[%(default)s]")
-    args = ap.parse_args()
-    for flag, value in vars(args).items():
-        if type(value) in (int, float) and (value < 0 or value == 0 and flag not in ("seed",)):
-            stop(f"--{flag.replace('_', '-')} is {value}: too small")
+    # The base model, and the examples as it reads them.
+    args = parse_args()
+    models.check_target(args.out)
+    located = read_examples(args.examples)
+    model, tokenizer = models.load_policy(args.base, torch.float32)
+    examples = encode_examples(located, model, tokenizer, args.base)
 
-    verifier.check_target(args.out)
-    rows = read_examples(args.examples)
-    model, tokenizer = rollout.load_policy(args.base, "float32")
-    import torch
+    # Only a model with dropout would draw from this seed. The order of the examples has its own.
     torch.manual_seed(args.seed)
-    if args.gradient_checkpointing: model.activation_checkpointing_enable()
     model.train()
-    stops, room, examples, encoded = rollout.stop_ids(model, tokenizer), rollout.context_length(model), [], {}
-    for path, n, row in rows:
-        text = json.dumps([row["prompt"], row["completion"]])                       # many examples are alike
-        if text not in encoded: encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], stops)
-        example = encoded[text]
-        if example is None:
-            stop(f"{path}, row {n}: field 'prompt' is not a prefix of prompt + completion under the template of "
-                 f"{args.base}, so the loss cannot be masked; use another template")
-        if len(example[0]) > room:
-            stop(f"{path}, row {n}: fields 'prompt' and 'completion' have {len(example[0])} tokens, "
-                 f"the context of {args.base} has {room}; leave the example out")
-        examples.append(example)
+    if args.gradient_checkpointing:
+        model.activation_checkpointing_enable()
 
+    # Batches of indices for all steps, then one optimiser step for each.
     steps = args.steps or max(1, round(args.epochs * len(examples) / args.batch_size))
     batches = make_batches([len(ids) for ids, _ in examples], args.batch_size, steps, args.seed)
     losses = train(model, examples, batches, args.lr, args.tokens_per_pass)
-    tenth = max(1, steps // 10)
-    metrics = dict(examples=len(examples), steps=steps, tokens=sum(examples[i][1] for b in batches for i in b),
-                   loss_first=sum(losses[:tenth]) / tenth, loss_last=sum(losses[-tenth:]) / tenth)
-    verifier.save_checkpoint(model, tokenizer, [metrics], args.out)
 
+    # What the report tells about this training.
+    tenth = max(1, steps // 10)  # of the steps, at the beginning and at the end
+    metrics = dict(
+        examples=len(examples),
+        steps=steps,
+        tokens=sum(examples[i][1] for batch in batches for i in batch),
+        loss_first=sum(losses[:tenth]) / tenth,
+        loss_last=sum(losses[-tenth:]) / tenth,
+    )
+    models.save_checkpoint(model, tokenizer, args.out, [metrics])
+
+    # A broken mask is seen here at once.
+    print(
+        f"05 train: {len(examples)} examples, {steps} optimiser steps, "
+        f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f} → {args.out}"
+    )
     ids, n = examples[0]
-    print(f"05 train: {len(examples)} examples, {steps} optimiser steps, "
-          f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f} → {args.out}")
-    print("  for example, loss on what stands between » and «:\n    "
-          + (tokenizer.decode(ids[:-n]) + "»" + tokenizer.decode(ids[-n:]) + "«").replace("\n", "\n    "))
+    prompt = tokenizer.decode(ids[:-n])  # read, not imitated
+    completion = tokenizer.decode(ids[-n:])
+    print("  for example, loss on what stands between » and «:")
+    print(indent(f"{prompt}»{completion}«"))
 
 
 if __name__ == "__main__":

@@ -1,51 +1,112 @@
-"""CodeContests (Li et al., 2022; CC-BY-4.0), or any rows of its form: programs that read stdin and print.
+"""CodeContests (Li et al., 2022; CC-BY-4.0): problems whose programs read stdin and print.
 
     python data/codecontests.py --source rows.jsonl --out problems
 
-The set is published as Parquet, which the standard library cannot read. A line of the source is one row as JSON:
-    {"name": …, "description": …, "public_tests": {"input": […], "output": […]}, "private_tests": {…}, "generated_tests": {…},
+The set is published as Parquet, which Python's standard library cannot read. To convert it, run
+`pip install datasets` in an environment of its own, then in Python
+
+    load_dataset("deepmind/code_contests", split="test").to_json("rows.jsonl")
+
+Any file of this form will do. Each line of it is one row as JSON:
+
+    {"name": …, "description": …, "public_tests": {"input": […], "output": […]},
+     "private_tests": {…}, "generated_tests": {…},
      "solutions": {"language": [3, …], "solution": ["…", …]}}
-`pip install datasets` in an environment of its own makes such a file with load_dataset("deepmind/code_contests").to_json(path).
-Public are the public tests, hidden the private and generated ones; the reference is the first of five Python 3 solutions
-that passes.
+
+The private and the generated tests are hidden. The reference is the first Python 3 solution, among
+the first five, that passes all tests.
 """
-import importlib, os, sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-mbpp = importlib.import_module("mbpp")
-execute = mbpp.execute
+from common import ASK, execute, make_parser, parse, published
 
-PYTHON3, TRIED = 3, 5                                            # its number in the field "language"; solutions tried a problem
-PAIRS = ("public_tests", "private_tests", "generated_tests")
-ASK = "\n\nWrite a Python program that reads the input from stdin and prints the output." + mbpp.ASK
+from lib.rows import write_jsonl
+
+FIELDS = {
+    "name": str,  # unique: it becomes the task_id
+    "description": str,  # ends with the examples, under a heading
+    "solutions": dict,  # two lists of equal length: language, solution
+    "public_tests": dict,  # two lists of equal length: input, output
+    "private_tests": dict,
+    "generated_tests": dict,
+}
+# Python 3 in the field "language".
+PYTHON3 = 3
+# At most so many solutions of a problem are run to find a reference.
+SOLUTIONS_TRIED = 5
+STDIN_ASK = (
+    "\n\nWrite a Python program that reads the input from stdin and prints the output." + ASK
+)
 
 
-def tests(row, kind):
+def read_tests(row, kind):
     """{"input": [a, b], "output": [c, d]} → [{"input": a, "output": c}, …]."""
-    return [dict(input=a, output=b) for a, b in zip(row[kind].get("input", []), row[kind].get("output", []))]
+    # A row that has no tests of a kind may hold an empty object.
+    inputs = row[kind].get("input", [])
+    outputs = row[kind].get("output", [])
+    return [{"input": given, "output": expected} for given, expected in zip(inputs, outputs)]
 
 
 def convert(row, hide):
-    """A row → its problem, once for each Python 3 solution; `hide` cuts the description off before its examples."""
-    public, hidden = tests(row, "public_tests"), tests(row, "private_tests") + tests(row, "generated_tests")
-    text = row["description"].partition("\nExample")[0] if hide else row["description"]
-    problem = dict(group=row["name"], prompt=text.strip() + ASK, entry_point="", setup="", public_tests=public,
-                   hidden_tests=[test for test in hidden if test not in public])
-    codes = [code for language, code in zip(row["solutions"]["language"], row["solutions"]["solution"]) if language == PYTHON3]
-    return [dict(task_id=row["name"], **problem, reference=code) for code in codes[:TRIED]]
+    """A row → its problem, once for each Python 3 solution that may become the reference.
+
+    `hide` cuts the description off before its examples.
+    """
+    public = read_tests(row, "public_tests")
+    hidden = read_tests(row, "private_tests") + read_tests(row, "generated_tests")
+
+    # The examples come last in a description.
+    description = row["description"]
+    if hide:
+        description = description.partition("\nExample")[0]
+
+    # Programs that read stdin have no entry point. A generated test may repeat a public one.
+    problem = {
+        "task_id": row["name"],
+        "group": row["name"],
+        "prompt": description.strip() + STDIN_ASK,
+        "entry_point": "",
+        "setup": "",
+        "public_tests": public,
+        "hidden_tests": [test for test in hidden if test not in public],
+    }
+
+    # The same problem with each of its first solutions as the reference.
+    solutions = zip(row["solutions"]["language"], row["solutions"]["solution"])
+    programs = [code for language, code in solutions if language == PYTHON3]
+    return [{**problem, "reference": code} for code in programs[:SOLUTIONS_TRIED]]
 
 
 def main():
-    args = mbpp.arguments(__doc__, None)
-    fields = dict(name=str, description=str, solutions=dict, **dict.fromkeys(PAIRS, dict))
-    rows = mbpp.published(None, args.source, fields, None, "name")[:args.limit or None]
-    candidates = [convert(row, args.hide_tests) for row in rows]
-    table = {mine[0]["task_id"]: mine[0] for mine in candidates if mine}
-    verdicts = execute.execute(table, [(p["task_id"], p["reference"]) for mine in candidates for p in mine], timeout=10)
-    passes = lambda p: verdicts[p["task_id"], p["reference"]][:2] == (True, True)
-    good = [next(filter(passes, mine)) for mine in candidates if any(map(passes, mine))]
-    execute.write_jsonl(f"{args.out}/test.jsonl", good)
-    print(f"CodeContests: {len(good)} problems, {len(rows) - len(good)} left out (no Python 3 solution passes) → {args.out}/test.jsonl")
+    args = parse(make_parser(__doc__, None))
+    rows = published(None, args.source, FIELDS, None, "name")[: args.limit or None]
+
+    # Run all solutions of all problems at once. A row without one in Python 3 has no variants.
+    variants = [convert(row, args.hide_tests) for row in rows]
+    by_id = {}
+    programs = []
+    for problems in variants:
+        for problem in problems:
+            by_id[problem["task_id"]] = problem
+            programs.append((problem["task_id"], problem["reference"]))
+    verdicts = execute.execute(by_id, programs, timeout=10)
+
+    # Of each row's variants, the first whose solution passes.
+    sound = []
+    for problems in variants:
+        for problem in problems:
+            public_passed, hidden_passed, _ = verdicts[problem["task_id"], problem["reference"]]
+            if public_passed and hidden_passed:
+                sound.append(problem)
+                break
+
+    # Problems without a reference are left out, because their tests may be wrong.
+    path = f"{args.out}/test.jsonl"
+    write_jsonl(path, sound)
+    left_out = len(rows) - len(sound)
+    print(
+        f"CodeContests: {len(sound)} problems, "
+        f"{left_out} left out (no Python 3 solution passes) → {path}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,91 +1,210 @@
-"""HumanEval (Chen et al., 2021; MIT): the published JSON Lines file → 164 test problems.
+"""HumanEval (Chen et al., 2021; MIT): the published file → 164 test problems.
 
-    python data/humaneval.py --out problems                                     # fetches the published file
-    python data/humaneval.py --source HumanEval.jsonl.gz --out problems         # … or takes yours
-    python data/humaneval.py --hide-tests --out problems                        # the docstring without its examples
+    python data/humaneval.py --out problems                                # fetches the file
+    python data/humaneval.py --source HumanEval.jsonl.gz --out problems    # or takes yours
+    python data/humaneval.py --hide-tests --out problems                   # hides the examples
 
-Public tests are the examples of the docstring, in whatever form they stand there: `>>> f(1)` and a line below it,
-`f(1) ➞ 2`, `For x = 1 the output should be 2`, `Input: x = 1 Output: 2`. Where the reference program gives another value
-(HumanEval/47 says 15.0, the median is 8.0), the official assert of that call is public instead, if there is one.
-38, 41, 50 and 83 have no example: there a program that defines the function passes the public tests. Hidden is the
-official `check`, less the asserts whose call stands in the docstring.
+Public tests are the examples of the docstring, in each form in which the docstrings write them:
+`>>> f(1)` with the value on the next line, `f(1) ➞ 2`, `For x = 1 the output should be 2`,
+`Input: x = 1 Output: 2`. The text is read generously, and the reference program then sorts out what
+was misread, and what the docstring gets wrong (HumanEval/47 says 15.0, the median is 8.0). In the
+latter case the official assert of that call is public instead, if there is one. 38, 41, 50 and 83
+have no example: there a program that defines the function passes the public tests.
+
+Hidden is the official `check`, without the asserts whose call stands in the docstring.
 """
-import ast, doctest, importlib, os, re, sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-mbpp = importlib.import_module("mbpp")
+import ast
+import contextlib
+import doctest
+import itertools
+import re
+
+from common import ASK, execute, make_parser, parse, published, save
 
 URL = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
-PROMPT = "Complete this function:\n\n```python\n{code}\n```" + mbpp.ASK
-GIVES = re.compile(r"\s*(?:#\s*)?(?:==>|=>|==|->|➞|=|is\b|returns|should\s+return)?\s*")           # between a call and its value
-ARGUMENT = re.compile(r"\b(?:(?!Output|result)\w+\s*[:=]\s*|(?<=operator))(?=[\[{(\"'\d-])")  # `x = 1`, `grid : [[…`
+ROWS = 164
+FIELDS = {
+    "task_id": str,
+    "prompt": str,  # a function's head and its docstring, perhaps with imports and helpers before
+    "canonical_solution": str,  # the rest of the function
+    "test": str,  # defines check(candidate), a function of asserts
+    "entry_point": str,  # the function's name
+}
+# The function's head and docstring stand in a block, as the answer shall.
+PROMPT = "Complete this function:\n\n```python\n{code}\n```" + ASK
+
+# Between a call and its value: `f(1) ➞ 2`, `f(1) # => 2`, `f(1) should return 2`.
+GIVES = re.compile(
+    r"\s*(?:#\s*)?(?:==>|=>|==|->|➞|=|is\b|returns|should\s+return)?\s*",
+)
+# Before an argument: `x = 1`, `grid : [[…`, and `operator['+', …` of HumanEval/160.
+ARGUMENT = re.compile(r"\b(?:(?!Output|result)\w+\s*[:=]\s*|(?<=operator))(?=[\[{(\"'\d-])")
+# Before a result: `the output should be 2`, `Output: 2`, `result = 2`.
 RESULT = re.compile(r"(?:should be|Output:|return|result)\s*=?\s*")
 
 
+# ── Reading Python out of prose ──────────────────────────────────────────────────────────────────
+
+
 def docstring(prompt):
-    """The function to write, as a syntax tree; the first string of its body (HumanEval/115 imports a module before it), and its text."""
-    function = [node for node in ast.walk(ast.parse(prompt + "    pass\n")) if isinstance(node, ast.FunctionDef)][-1]
-    said = next((node.value for node in function.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)), None)
-    return function, said, ast.get_source_segment(prompt, said)[3:-3] if said else ""
+    """The docstring of the function to write → (function, string, text).
+
+    function: its syntax tree
+    string: the docstring's syntax tree, None if there is none
+    text: what stands between the quotes
+    """
+    # The last function: helpers and imports may come before it. An empty body is no Python.
+    tree = ast.parse(prompt + "    pass\n")
+    function = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)][-1]
+
+    # The docstring need not be the first statement: HumanEval/115 imports a module before it.
+    for node in function.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            text = ast.get_source_segment(prompt, node.value)[3:-3]
+            return function, node.value, text
+    return function, None, ""
 
 
 def literal(text):
-    """The value of the longest Python literal at the beginning of `text`; ValueError if there is none."""
-    text = re.sub(r"\b(?:true|false)\b", lambda word: word[0].title(), text.split("\n\n")[0])
-    for end in range(len(text), 0, -1):
-        if text[end - 1] in ".,: \n": continue
-        try: return ast.literal_eval(text[:end].strip())
-        except (ValueError, SyntaxError): pass
-    raise ValueError
+    """The value of the longest Python literal at the beginning of `text`.
+
+    ValueError if there is none.
+    """
+    # A value ends before a blank line. Some docstrings write true for True.
+    paragraph = text.split("\n\n")[0]
+    paragraph = re.sub(r"\b(?:true|false)\b", lambda word: word[0].title(), paragraph)
+
+    # Try the longest text first. What a sentence may have after a value is no part of it.
+    for end in range(len(paragraph), 0, -1):
+        if paragraph[end - 1] in ".,: \n":
+            continue
+        with contextlib.suppress(ValueError, SyntaxError):
+            return ast.literal_eval(paragraph[:end].strip())
+    raise ValueError("no literal")
 
 
-def arguments(call):
-    """The values of a call's arguments; a bare word stands for a string (HumanEval/80). ValueError if one is no literal."""
-    return [a.id if isinstance(a, ast.Name) else ast.literal_eval(a) for a in call.args]
+def argument_values(call):
+    """The values of the arguments of a call. A bare word is a string (HumanEval/80).
+
+    ValueError if one of them is no literal.
+    """
+    values = []
+    for argument in call.args:
+        is_word = isinstance(argument, ast.Name)
+        values.append(argument.id if is_word else ast.literal_eval(argument))
+    return values
 
 
 def calls_in(text):
-    """Every `word(literals)` of a text → (its arguments, where it begins, where it ends)."""
-    for start in re.finditer(r"\b\w+\(", text):
-        for close in re.finditer(r"\)", text[start.end():]):
-            end = start.end() + close.end()
-            try: yield arguments(ast.parse(text[start.start():end], mode="eval").body), start.start(), end
-            except SyntaxError: continue
-            except (ValueError, AttributeError): pass
+    """Every `word(literals)` of a text → (values of the arguments, where it begins, and ends)."""
+    for word in re.finditer(r"\b\w+\(", text):
+        start = word.start()
+
+        # A call ends at the first closing bracket that makes it Python.
+        for bracket in re.finditer(r"\)", text[word.end() :]):
+            end = word.end() + bracket.end()
+            try:
+                call = ast.parse(text[start:end], mode="eval").body
+                values = argument_values(call)
+            except SyntaxError:
+                continue
+            except (ValueError, AttributeError):
+                # Python, but its arguments are no literals, or it is no call: not(1).
+                break
+            yield values, start, end
             break
 
 
-def examples(text, name, parameters):
-    """All that a docstring seems to say of single calls → {test: where in the text}; the reference will sort them out."""
-    found, call = {}, lambda values: f"{name}({', '.join(map(repr, values))})"
-    def note(source, rest, where):
-        try: found.setdefault(f"assert {source} == {literal(rest)!r}", where)
-        except ValueError: pass
-    try: tests = doctest.DocTestParser().get_examples(text)
-    except ValueError: tests = []                                # `>>>f(1)`, without the blank, is no doctest
+# ── The examples of a docstring ──────────────────────────────────────────────────────────────────
+# Each finder yields (the source of a call, the text that its value begins, where the example
+# begins). They overlap, and take too much rather than too little.
+
+
+def doctest_examples(text, name):
+    """`>>> f(1)` with the value on the line below."""
+    try:
+        tests = doctest.DocTestParser().get_examples(text)
+    except ValueError:
+        # `>>>f(1)`, without the blank, is no doctest.
+        return
     for test in tests:
-        if name in test.source:                                  # a call that shows nothing gives None
-            call_alone = isinstance(ast.parse(test.source).body[0].value, ast.Call)
-            note(ast.unparse(ast.parse(test.source)), test.want or "None" * call_alone, text.index(test.source.strip()))
-    for values, start, end in calls_in(text):                    # f(1) ➞ 2, or f(1) == 1 + 1 = 2
-        gives = GIVES.match(text, end)
-        note(call(values), text[gives.end():], start)
-        if gives[0].strip(): note(call(values), text[end:].split("\n")[0].rpartition("= ")[2], start)
-    values, over, start = [], True, 0
-    for mark in sorted([*ARGUMENT.finditer(text), *RESULT.finditer(text)], key=lambda mark: mark.end()):
-        if mark.re is RESULT:
-            if len(values) == len(parameters): note(call(values), text[mark.end():], start)
-            over = True
+        if name not in test.source:
             continue
-        try: value = literal(text[mark.end():])
-        except ValueError: continue
-        if over: values, over, start = [], False, mark.start()
+        # Written anew, without a comment behind the call.
+        tree = ast.parse(test.source)
+        # A call that shows nothing gives None.
+        is_call = isinstance(tree.body[0].value, ast.Call)
+        value = test.want or ("None" if is_call else "")
+        yield ast.unparse(tree), value, text.index(test.source.strip())
+
+
+def arrow_examples(text, name):
+    """`f(1) ➞ 2`, or `f(1) == 1 + 1 = 2`, where both 1 and 2 are tried as the value."""
+    for values, start, end in calls_in(text):
+        # The value may follow at once, or after an arrow or a word.
+        gives = GIVES.match(text, end)
+        yield write_call(name, values), text[gives.end() :], start
+        # Or it is what comes last in a chain of equations.
+        if gives[0].strip():
+            after_last_equals = text[end:].split("\n")[0].rpartition("= ")[2]
+            yield write_call(name, values), after_last_equals, start
+
+
+def sentence_examples(text, name, parameters):
+    """`For x = 1 the output should be 2`, or `Input: x = 1 Output: 2`."""
+    marks = [*ARGUMENT.finditer(text), *RESULT.finditer(text)]
+    values = []
+    start = 0
+    # After a result the next argument belongs to another example.
+    is_over = True
+    for mark in sorted(marks, key=re.Match.end):
+        rest = text[mark.end() :]
+
+        # A result makes an example, if all arguments have been seen before it.
+        if mark.re is RESULT:
+            if len(values) == len(parameters):
+                yield write_call(name, values), rest, start
+            is_over = True
+            continue
+
+        # An argument: what looked like one, but has no value, is skipped.
+        try:
+            value = literal(rest)
+        except ValueError:
+            continue
+        if is_over:
+            values = []
+            start = mark.start()
+            is_over = False
         values.append(value)
+
+
+def write_call(name, values):
+    """The source of a call: f(1, 'a')."""
+    arguments = ", ".join(map(repr, values))
+    return f"{name}({arguments})"
+
+
+def examples(text, name, parameters):
+    """Everything that a docstring seems to say about single calls → {test: where in the text}."""
+    found = {}
+    candidates = itertools.chain(
+        doctest_examples(text, name),
+        arrow_examples(text, name),
+        sentence_examples(text, name, parameters),
+    )
+    # A test that is found twice keeps the place where it was found first.
+    for call, value_text, where in candidates:
+        with contextlib.suppress(ValueError):
+            test = f"assert {call} == {literal(value_text)!r}"
+            found.setdefault(test, where)
     return found
 
 
 def examples_of(rows):
-    """{task_id: all examples of its docstring}."""
+    """{task_id: the examples of its docstring}."""
+    # The number of parameters tells when `x = 1, y = 2` is complete.
     found = {}
     for row in rows:
         function, _, text = docstring(row["prompt"])
@@ -93,48 +212,125 @@ def examples_of(rows):
     return found
 
 
-def right_ones(rows, found):
-    """Of {task_id: examples}, those that the reference program gives: the others are slips of the docstring, or misread."""
-    single = {row["task_id"] + test: dict(entry_point=row["entry_point"], setup="", public_tests=[test], hidden_tests=[])
-              for row in rows for test in found[row["task_id"]]}
-    pairs = [(row["task_id"] + test, row["prompt"] + row["canonical_solution"]) for row in rows for test in found[row["task_id"]]]
-    right = {pair[0] for pair, verdict in mbpp.execute.execute(single, pairs).items() if verdict[0]}
-    return {task: [test for test in mine if task + test in right] for task, mine in found.items()}
+def correct_examples(rows, found):
+    """Of {task_id: examples}, those that the reference gives → {task_id: [test, …]}.
+
+    The others are mistakes of the docstring, or were misread.
+    """
+    # Each example is a problem of its own, with one test.
+    problems = {}
+    programs = []
+    for row in rows:
+        for test in found[row["task_id"]]:
+            problem_id = row["task_id"] + test
+            problems[problem_id] = {
+                "entry_point": row["entry_point"],
+                "setup": "",
+                "public_tests": [test],
+                "hidden_tests": [],
+            }
+            programs.append((problem_id, row["prompt"] + row["canonical_solution"]))
+    verdicts = execute.execute(problems, programs)
+
+    # The reference has passed the one public test of these.
+    passed = {problem_id for (problem_id, _), verdict in verdicts.items() if verdict[0]}
+    correct = {}
+    for task_id, tests in found.items():
+        correct[task_id] = [test for test in tests if task_id + test in passed]
+    return correct
 
 
-def split(row, found, right):
-    """The official `check` → (asserts whose call stands in the prompt without its right value, the rest, as one test)."""
-    name, tree = row["entry_point"], ast.parse(row["test"])
-    check = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check")
-    seen, told = ({repr(values) for test in tests for values, _, _ in calls_in(test)} for tests in (found, right))
-    mine = lambda node: {repr(values) for values, _, _ in calls_in(ast.unparse(node.test))} if isinstance(node, ast.Assert) else set()
-    public = [ast.unparse(node).replace("candidate(", f"{name}(") for node in check.body if mine(node) & seen and not mine(node) & told]
-    check.body = [node for node in check.body if not mine(node) & seen]
-    if not check.body: return public, []                                    # 34: its one assert is the docstring's example
-    before = row["prompt"][:row["prompt"].rindex(f"def {name}(")]           # 32 and 38 test with the helpers that stand there
-    return public, [(before if "def " in before else "") + ast.unparse(tree) + f"\ncheck({name})"]
+# ── A problem ────────────────────────────────────────────────────────────────────────────────────
 
 
-def convert(row, found, right, hide):
-    """A row and its examples → its problem; `hide` cuts the docstring off before the first of them."""
-    (_, said, text), lines = docstring(row["prompt"]), row["prompt"].rstrip().split("\n")
-    if found and hide:
-        first = said.lineno - 1 + text[:min(found.values())].count("\n")
-        lines[first:] = [" " * said.col_offset + lines[-1].strip()[-3:]]
-    public, hidden = split(row, found, right)
-    return dict(task_id=row["task_id"], group=row["task_id"], prompt=PROMPT.format(code="\n".join(lines)),
-                entry_point=row["entry_point"], setup="", public_tests=right + public, hidden_tests=hidden,
-                reference=row["prompt"] + row["canonical_solution"])
+def split_check(row, found, correct):
+    """The official `check` of a row → (public tests, hidden tests).
+
+    found: all examples of its docstring
+    correct: those that the reference gives
+
+    Public are the asserts whose call stands in the docstring, but not with its correct value. The
+    asserts whose call does not stand there become one hidden test.
+    """
+    # The function `check`, whose body is mostly asserts about `candidate`.
+    name = row["entry_point"]
+    tree = ast.parse(row["test"])
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    check = next(function for function in functions if function.name == "check")
+
+    # Calls are compared by the values of their arguments.
+    shown = called_values(found)
+    shown_correctly = called_values(correct)
+    public = []
+    hidden = []
+    for node in check.body:
+        is_assert = isinstance(node, ast.Assert)
+        values = called_values([ast.unparse(node.test)] if is_assert else [])
+        if not values & shown:
+            hidden.append(node)
+        elif not values & shown_correctly:
+            public.append(ast.unparse(node).replace("candidate(", f"{name}("))
+
+    # HumanEval/34 has one assert, and it is the docstring's example.
+    if not hidden:
+        return public, []
+
+    # The tests of HumanEval/32 and 38 use helpers that the prompt defines before the function.
+    check.body = hidden
+    before = row["prompt"][: row["prompt"].rindex(f"def {name}(")]
+    helpers = before if "def " in before else ""
+    return public, [f"{helpers}{ast.unparse(tree)}\ncheck({name})"]
+
+
+def called_values(sources):
+    """The arguments of all calls in a list of sources, each call's as one string."""
+    # Lists cannot be members of a set, and their repr can.
+    return {repr(values) for source in sources for values, _, _ in calls_in(source)}
+
+
+def hide_examples(prompt, found):
+    """A prompt whose docstring ends before the first of its examples `found`."""
+    if not found:
+        return prompt.rstrip()
+    _, string, text = docstring(prompt)
+    lines = prompt.rstrip().split("\n")
+
+    # From the line of the first example on, nothing is left but the closing quotes.
+    first = string.lineno - 1 + text[: min(found.values())].count("\n")
+    quotes = lines[-1].strip()[-3:]
+    lines[first:] = [" " * string.col_offset + quotes]
+    return "\n".join(lines)
+
+
+def convert(row, found, correct, hide):
+    """A published row and its examples → its problem."""
+    # Examples that the reference gives come before the official asserts that replace the others.
+    shown = hide_examples(row["prompt"], found) if hide else row["prompt"].rstrip()
+    public, hidden = split_check(row, found, correct)
+    return {
+        "task_id": row["task_id"],
+        "group": row["task_id"],
+        "prompt": PROMPT.format(code=shown),
+        "entry_point": row["entry_point"],
+        "setup": "",
+        "public_tests": correct + public,
+        "hidden_tests": hidden,
+        "reference": row["prompt"] + row["canonical_solution"],
+    }
 
 
 def main():
-    args = mbpp.arguments(__doc__, URL)
-    fields = dict(task_id=str, prompt=str, canonical_solution=str, test=str, entry_point=str)
-    rows = mbpp.published(URL, args.source, fields, 164)
+    args = parse(make_parser(__doc__, URL))
+    rows = published(URL, args.source, FIELDS, ROWS)
+    # Read the docstrings generously, then keep what the references confirm.
     found = examples_of(rows)
-    right = right_ones(rows, found)
-    problems = [convert(row, found[row["task_id"]], right[row["task_id"]], args.hide_tests) for row in rows]
-    mbpp.save("HumanEval test", problems, f"{args.out}/test.jsonl", args.limit)
+    correct = correct_examples(rows, found)
+
+    problems = []
+    for row in rows:
+        task_id = row["task_id"]
+        problems.append(convert(row, found[task_id], correct[task_id], args.hide_tests))
+    save("HumanEval test", problems, f"{args.out}/test.jsonl", args.limit)
 
 
 if __name__ == "__main__":

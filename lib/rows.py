@@ -93,3 +93,30 @@ def indent(text, by=4):
     """A text of several lines, each moved to the right: how stages print their examples."""
     margin = " " * by
     return margin + text.replace("\n", "\n" + margin)
+
+
+# ── Going on after a kill ────────────────────────────────────────────────────────────────────────
+
+
+def finished_rows(path, settings):
+    """The whole rows that a cut-off call with the same settings left in NAME.part."""
+    part = path + ".part"
+    if not os.path.exists(part):
+        return []
+    with open(part, encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    # What follows the last newline was cut off in the middle.
+    lines.pop()
+    if not lines or lines[0] != json.dumps(settings):
+        return []
+    return [json.loads(line) for line in lines[1:]]
+
+
+def log_rows(path, settings, rows):
+    """Pass rows on as they come, each written to NAME.part first, under a line of the settings."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        file.write(json.dumps(settings) + "\n")
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            yield row

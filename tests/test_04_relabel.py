@@ -1,126 +1,214 @@
-"""Stage 04: Eq. 4 and Eq. 5 against a table written out."""
-import pytest
-from conftest import read, run, stage, step, write
+"""Stage 04: Eq. 4 and Eq. 5 against a table that is written out."""
 
-ex = stage(4)
-#                                   policy     trajectory turn  code   public hidden score
-ROWS = [step("p", code="wrong", score=3.0),
-        step("p", code="good", trajectory=0, turn=2, public=True, hidden=True, score=0.5),
-        step("p", code="better", trajectory=1, public=True, hidden=True, score=0.7),
-        step("p", code="half", trajectory=2, public=True, hidden=False, score=2.0),
-        step("q", code="bad", score=-1.0),
-        step("q", code="likely", trajectory=1, score=1.0)]
-ROWS[1]["messages"] = ROWS[0]["messages"] + [dict(role="assistant", content=ROWS[0]["completion"]), dict(role="user", content="`f(1)` gave 1, expected 2")]
+import pytest
+from conftest import chat, read, run, stage, step, write
+
+relabel = stage(4)
+
+# Problem p has two trajectories that end well: `better` at once, `good` after `wrong`. `half` passes
+# the public tests alone. For q no correct program was sampled.
+WRONG = step("p", code="wrong", score=3.0)
+STATE = chat("Write f for p.", WRONG["completion"], "`f(1)` gave 1, expected 2")
+GOOD = step("p", code="good", turn=2, public=True, hidden=True, score=0.5, messages=STATE)
+BETTER = step("p", 1, code="better", public=True, hidden=True, score=0.7)
+HALF = step("p", 2, code="half", public=True, hidden=False, score=2.0)
+BAD = step("q", code="bad", score=-1.0)
+LIKELY = step("q", 1, code="likely", score=1.0)
+P = [WRONG, GOOD, BETTER, HALF]
+Q = [BAD, LIKELY]
 
 
 def labels(examples):
-    return [e["completion"][0]["content"].split("\n")[1] for e in examples]
+    """The program that each example teaches."""
+    return [example["completion"][0]["content"].split("\n")[1] for example in examples]
 
 
-def test_eq_4_and_5():
-    # p: 1 + 0.1·0.7 for `better` beats 1 + 0.1·0.5 for `good`, 0.1·3 for `wrong`, 0.1·2 for `half` (public alone is not right).
-    # q: no right program was sampled; the verifier's favourite is imitated.
-    examples = ex.relabel(ROWS)
+# ── μCode ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_state_gets_the_best_program_of_its_problem():
+    # p: 1 + 0.1 · 0.7 for `better` beats 1 + 0.1 · 0.5 for `good`, 0.1 · 3 for `wrong` and 0.1 · 2
+    # for `half` (the public tests alone are not enough). q: the verifier's favourite is imitated.
+    examples = relabel.relabel(P + Q)
     assert labels(examples) == ["better"] * 4 + ["likely"] * 2
-    assert [e["prompt"] for e in examples] == [r["messages"] for r in ROWS]          # the states, untouched
-    assert examples[0]["completion"] == [dict(role="assistant", content=ROWS[2]["completion"])]
+
+    # The states are untouched, and the label is the model's own text.
+    assert [example["prompt"] for example in examples] == [row["messages"] for row in P + Q]
+    answer = dict(role="assistant", content="```python\nbetter\n```")
+    assert examples[0]["completion"] == [answer]
     assert set(examples[0]) == {"task_id", "prompt", "completion"}
 
 
-@pytest.mark.parametrize("beta_oracle, beta_learned, expected", [
-    (1.0, 0.0, "better"),           # β_L = 0: of two right programs the earlier turn's
-    (0.0, 1.0, "wrong"),            # β_O = 0: the verifier alone
-    (1.0, 0.1, "better"),           # 1.07 against 1.05, 0.3 and 0.2
-    (1.0, 0.5, "wrong"),            # 0.5 · 3 = 1.5 against 1 + 0.5 · 0.7 = 1.35: with β_L this large R_φ can overrule R
-])
-def test_betas(beta_oracle, beta_learned, expected):
-    assert labels(ex.relabel(ROWS[:4], beta_oracle, beta_learned)) == [expected] * 4
+@pytest.mark.parametrize(
+    "beta_oracle, beta_learned, expected",
+    [
+        (1.0, 0.0, "better"),  # β_L = 0: of two correct programs the earlier turn's
+        (0.0, 1.0, "wrong"),  # β_O = 0: the verifier alone
+        (1.0, 0.1, "better"),  # 1.07 against 1.05, 0.3 and 0.2
+        (1.0, 0.5, "wrong"),  # 0.5 · 3 against 1 + 0.5 · 0.7: R_φ outvotes R
+    ],
+)
+def test_betas_weigh_the_oracle_and_the_verifier(beta_oracle, beta_learned, expected):
+    assert labels(relabel.relabel(P, beta_oracle, beta_learned)) == [expected] * 4
 
 
-def test_ties_go_to_the_earliest_turn_then_policy_then_trajectory():
-    def winner(*rows): return ex.best_step([step(public=True, hidden=True, score=0.0, code=str(k), **r) for k, r in enumerate(rows)], 1.0, 0.1)["code"]
-    assert winner(dict(turn=2, trajectory=0), dict(turn=1, trajectory=5)) == "1"
-    assert winner(dict(policy="mucode-1", trajectory=0), dict(policy="base", trajectory=5)) == "1"
-    assert winner(dict(trajectory=2), dict(trajectory=1)) == "1"
+@pytest.mark.parametrize(
+    "later, earlier",
+    [
+        (dict(turn=2, trajectory=0), dict(turn=1, trajectory=5)),
+        (dict(turn=2, policy="base"), dict(turn=1, policy="mucode-1")),
+        (dict(policy="mucode-1", trajectory=0), dict(policy="base", trajectory=5)),
+        (dict(trajectory=2), dict(trajectory=1)),
+    ],
+)
+def test_ties_go_to_the_earliest_turn_then_policy_then_trajectory(later, earlier):
+    equal = dict(public=True, hidden=True, score=0.0)
+    steps = [step(code="later", **later, **equal), step(code="earlier", **earlier, **equal)]
+    assert relabel.best_step(steps, 1.0, 0.1)["code"] == "earlier"
+    assert relabel.best_step(steps[::-1], 1.0, 0.1)["code"] == "earlier"
 
 
 def test_the_label_is_the_earliest_completion_word_for_word():
-    first, second = step(trajectory=0, code="c", public=True, hidden=True, score=1.0), step(trajectory=1, code="c", public=True, hidden=True, score=1.0)
-    first["completion"], second["completion"] = "Here:\n```python\nc\n```", "c"
-    assert ex.relabel([second, first])[0]["completion"][0]["content"] == "Here:\n```python\nc\n```"
+    passing = dict(code="c", public=True, hidden=True, score=1.0)
+    first = step(trajectory=0, completion="Here:\n```python\nc\n```", **passing)
+    second = step(trajectory=1, completion="c", **passing)
+    example = relabel.relabel([second, first])[0]
+    assert example["completion"][0]["content"] == "Here:\n```python\nc\n```"
 
 
-def test_judged_both_ways_counts_as_right():
-    rows = [step(code="c", score=0.0), step(code="c", trajectory=1, public=True, hidden=True, score=0.0), step(code="d", trajectory=2, score=5.0)]
+def test_a_program_judged_both_ways_counts_as_correct():
+    rows = [
+        step(code="c", score=0.0),
+        step(code="c", trajectory=1, public=True, hidden=True, score=0.0),
+        step(code="d", trajectory=2, score=5.0),
+    ]
     for order in (rows, rows[::-1]):
-        assert labels(ex.relabel(order)) == ["c"] * 3
-        assert ex.judge_programs(order) == {"c": True, "d": False}
+        assert labels(relabel.relabel(order)) == ["c"] * 3
+        assert relabel.judge_programs(order) == {"c": True, "d": False}
 
 
-def test_drop_uncovered():
-    assert labels(ex.relabel(ROWS, drop_uncovered=True)) == ["better"] * 4
+def test_problems_without_a_correct_program_can_be_dropped():
+    assert labels(relabel.relabel(P + Q, drop_uncovered=True)) == ["better"] * 4
 
 
-def test_rft_keeps_successful_trajectories_as_generated():
-    assert labels(ex.imitate_successful(ROWS)) == ["wrong", "good", "better"]        # turn 1 of trajectory 0 too; `half` and q are out
+# ── Baselines and variants ───────────────────────────────────────────────────────────────────────
 
 
-def test_rft_lv_keeps_the_verifiers_favourite_trajectories_as_generated():
-    # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end); q's with −1.0 and 1.0. The best two of each:
-    assert labels(ex.imitate_best(ROWS, most=2)) == ["better", "half", "bad", "likely"]
-    assert labels(ex.imitate_best(ROWS, most=1)) == ["half", "likely"]
-    assert len(ex.imitate_best(ROWS, most=3)) == len(ROWS)
+def test_rft_imitates_successful_trajectories_as_generated():
+    # Turn 1 of the first trajectory too. `half` and q are out.
+    assert labels(relabel.imitate_successful(P + Q)) == ["wrong", "good", "better"]
 
 
-def test_mucode_code_relabels_the_best_failures_and_leaves_successes_their_own():
-    rows = ROWS[:4] + [step("p", code=f"fail{k}", trajectory=3 + k, score=s) for k, s in enumerate((1.0, 5.0, -2.0))]
-    # ends: good and better are right; half 2.0, fail0 1.0, fail1 5.0, fail2 −2.0 failed: the best three of these get y*.
-    # y* = argmax 100·R + R_φ over ends = better (100.7). The states of trajectory 0 get its own `good`, the failed first turn too.
-    assert labels(ex.relabel_as_code(rows, 100.0, 1.0, False, 3)) == ["good", "good", "better", "better", "better", "better"]
-    assert [e["prompt"] for e in ex.relabel_as_code(rows, 100.0, 1.0, False, 3)] == [r["messages"] for r in rows[:6]]
-    assert labels(ex.relabel_as_code(ROWS[4:], 100.0, 1.0, False, 3)) == ["likely", "likely"]  # nothing right: R_φ decides
-    assert ex.relabel_as_code(ROWS[4:], 100.0, 1.0, True, 3) == []
+def test_rft_lv_imitates_the_verifiers_favourite_trajectories_as_generated():
+    # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end), q's with
+    # −1.0 and 1.0. The best one, two, three of each problem:
+    assert labels(relabel.imitate_best(P + Q, most=1)) == ["half", "likely"]
+    assert labels(relabel.imitate_best(P + Q, most=2)) == ["better", "half", "bad", "likely"]
+    assert len(relabel.imitate_best(P + Q, most=3)) == len(P + Q)
 
 
-@pytest.mark.parametrize("method, expected", [
-    ("mucode", ["better"] * 4), ("mucode_ov", ["better"] * 4), ("mucode_lv", ["wrong"] * 4), ("mucode_drop", ["better"] * 4),
-    ("mucode_code", ["good", "good", "better", "better"]), ("rft", ["wrong", "good", "better"]), ("rft_lv", ["wrong", "good", "better", "half"]),
-    ("rft_code", ["good", "good", "better"])])
+def test_as_in_the_code_the_best_failures_are_relabelled_and_successes_keep_their_own():
+    # Ends: good and better are correct. half 2.0, fail0 1.0, fail1 5.0 and fail2 −2.0 failed: the
+    # best three of these get y*, the argmax of 100 · R + R_φ over ends: better, 100.7. The states
+    # of the first trajectory get its own `good`, the failed first turn too.
+    scores = (1.0, 5.0, -2.0)
+    failures = [step("p", 3 + k, code=f"fail{k}", score=score) for k, score in enumerate(scores)]
+    examples = relabel.relabel_as_code(P + failures, 100.0, 1.0, False, 3)
+    assert labels(examples) == ["good"] * 2 + ["better"] * 4
+    kept = P + failures[:2]
+    assert [example["prompt"] for example in examples] == [row["messages"] for row in kept]
+
+    # Nothing is correct: R_φ decides, or the problem is dropped.
+    assert labels(relabel.relabel_as_code(Q, 100.0, 1.0, False, 3)) == ["likely"] * 2
+    assert relabel.relabel_as_code(Q, 100.0, 1.0, True, 3) == []
+
+
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        ("mucode", ["better"] * 4),
+        ("mucode_ov", ["better"] * 4),
+        ("mucode_lv", ["wrong"] * 4),
+        ("mucode_drop", ["better"] * 4),
+        ("mucode_code", ["good", "good", "better", "better"]),
+        ("rft", ["wrong", "good", "better"]),
+        ("rft_lv", ["wrong", "good", "better", "half"]),
+        ("rft_code", ["good", "good", "better"]),
+    ],
+)
 def test_methods(tmp_path, method, expected):
-    run(4, "--scored", write(tmp_path / "scored", ROWS[:4]), "--out", tmp_path / "out", "--method", method)
+    scored = write(tmp_path / "scored", P)
+    run(4, "--scored", scored, "--out", tmp_path / "out", "--method", method)
     assert labels(read(tmp_path / "out")) == expected
 
 
-def test_stage(tmp_path, capsys):
-    scored, out = write(tmp_path / "scored", ROWS), tmp_path / "out"
-    run(4, "--scored", scored, "--out", out)
-    said = capsys.readouterr().out
-    assert labels(read(out)) == ["better"] * 4 + ["likely"] * 2
-    assert "no right program was sampled for 1 of 2 problems, R_φ outvoted the oracle for 0 of the others" in said
-    assert read(tmp_path / "out.metrics.jsonl") == [dict(steps=6, tokens=30, programs=6, problems=2, uncovered=1, overruled=0, examples=6, wrong=2)]
-    run(4, "--scored", scored, "--out", out, "--beta-oracle", "0")
-    assert labels(read(out))[:4] == ["wrong"] * 4 and "outvoted the oracle for 1 of" in capsys.readouterr().out
-    run(4, "--scored", scored, "--out", out, "--method", "rft")
-    assert labels(read(out)) == ["wrong", "good", "better"]
-    assert "overruled" not in read(tmp_path / "out.metrics.jsonl")[0] and "outvoted" not in capsys.readouterr().out      # RFT has no R_φ to do so
-    run(4, "--scored", scored, "--out", out, "--drop-uncovered")
-    assert len(read(out)) == 4
+@pytest.fixture
+def make_examples(tmp_path, capsys):
+    """make_examples(flag, …): stage 04 on p and q → (labels, the row of counts, what it prints)."""
+    scored = write(tmp_path / "scored", P + Q)
+
+    def call(*flags):
+        run(4, "--scored", scored, "--out", tmp_path / "out.jsonl", *flags)
+        (counts,) = read(tmp_path / "out.metrics.jsonl")
+        return labels(read(tmp_path / "out.jsonl")), counts, capsys.readouterr().out
+
+    return call
 
 
-@pytest.mark.parametrize("rows, args, words", [
-    (ROWS[4:], ["--method", "rft"], ["no example"]),
-    ([{**ROWS[0], "score": "high"}], [], ["row 1", "'score'"]),
-    ([{k: v for k, v in ROWS[0].items() if k != "messages"}], [], ["row 1", "'messages'", "missing"]),
-    (["{"], [], ["row 1", "JSON"]), ([], [], ["no rows"]),
-    ([ROWS[0], ROWS[0]], [], ["row 2", "trajectory"]),
-])
-def test_bad_input(tmp_path, refused, rows, args, words):
+def test_what_was_labelled_is_counted(make_examples):
+    programs, counts, printed = make_examples()
+    assert programs == ["better"] * 4 + ["likely"] * 2
+    assert counts == dict(
+        steps=6, tokens=30, programs=6, problems=2, uncovered=1, overruled=0, examples=6, wrong=2
+    )
+    assert "no correct program was sampled for 1 of 2 problems" in printed
+    assert "R_φ outvoted the oracle for 0 of the others" in printed
+
+
+def test_a_verifier_that_outvotes_the_oracle_is_counted(make_examples):
+    programs, counts, printed = make_examples("--beta-oracle", "0")
+    assert programs[:4] == ["wrong"] * 4
+    assert counts["overruled"] == 1
+    assert "R_φ outvoted the oracle for 1 of the others" in printed
+
+
+def test_rft_has_no_verifier_that_could_outvote(make_examples):
+    programs, counts, printed = make_examples("--method", "rft")
+    assert programs == ["wrong", "good", "better"]
+    assert counts["wrong"] == 1
+    assert "overruled" not in counts
+    assert "outvoted" not in printed
+
+
+def test_the_flag_replaces_the_setting_of_the_method(make_examples):
+    programs, counts, _ = make_examples("--drop-uncovered")
+    assert programs == ["better"] * 4
+    assert (counts["uncovered"], counts["wrong"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "rows, flags, words",
+    [
+        (Q, ["--method", "rft"], ["no example"]),
+        ([dict(WRONG, score="high")], [], ["row 1", "'score'"]),
+        ([{k: WRONG[k] for k in WRONG if k != "messages"}], [], ["row 1", "'messages'", "missing"]),
+        (["{"], [], ["row 1", "JSON"]),
+        ([], [], ["no rows"]),
+        ([WRONG, WRONG], [], ["row 2", "trajectory"]),
+    ],
+)
+def test_bad_input_is_refused(tmp_path, refused, rows, flags, words):
     scored = write(tmp_path / "scored", rows)
-    refused(lambda: run(4, "--scored", scored, "--out", tmp_path / "out", *args), scored, *words)
-    assert not (tmp_path / "out").exists()
+    out = tmp_path / "out"
+    refused(lambda: run(4, "--scored", scored, "--out", out, *flags), scored, *words)
+    assert not out.exists()
 
 
-def test_flags_that_a_method_does_not_use_are_refused(tmp_path, refused):
-    scored = write(tmp_path / "scored", ROWS)
-    for flags in (["--beta-oracle", "0"], ["--beta-learned", "1"], ["--drop-uncovered"]):
-        refused(lambda: run(4, "--scored", scored, "--out", tmp_path / "out", "--method", "rft", *flags), flags[0], "rft")
+@pytest.mark.parametrize("flags", [["--beta-oracle", 0], ["--beta-learned", 1], ["--drop-uncovered"]])
+def test_a_flag_that_the_method_does_not_use_is_refused(tmp_path, refused, flags):
+    scored = write(tmp_path / "scored", P + Q)
+    call = ("--scored", scored, "--out", tmp_path / "out", "--method", "rft")
+    refused(lambda: run(4, *call, *flags), flags[0], "rft")

@@ -1,134 +1,281 @@
 """Stage 05: loss on the completion and its end token, and on nothing else."""
+
 import math
 
 import pytest
 import torch
-from conftest import MODELS, make_model, read, run, stage, write
+from conftest import MODELS, chat, make_model, read, run, stage, write
 
-ex = stage(5)
+from lib.models import load_policy, load_tokenizer, stop_ids
+
 rollout = stage(1)
+policy = stage(5)
+
+PROMPT = chat("a", "wrong", "b")
+ANSWER = [dict(role="assistant", content="ys[0]")]
 
 
-def test_completion_loss_by_hand():
-    # Two rows of three positions, vocabulary of 2. Position k predicts token k + 1; −100 is not counted.
-    p = [[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], [[0.6, 0.4], [0.7, 0.3], [0.5, 0.5]]]
-    targets = torch.tensor([[0, -100, 1], [-100, 1, 0]])
-    # row 0: target 1 at position 2, predicted at position 1: 0.8.   row 1: 1 at position 1 → 0.4; 0 at position 2 → 0.7.
-    assert ex.completion_loss(torch.log(torch.tensor(p)), targets).item() == pytest.approx(-math.log(0.8) - math.log(0.4) - math.log(0.7), rel=1e-5)
+# ── Examples as tokens ───────────────────────────────────────────────────────────────────────────
 
 
 def test_targets_are_the_completion_alone():
-    ids, targets = ex.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
+    ids, targets = policy.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
     assert ids.tolist() == [[7, 8, 9, 10], [5, 6, 0, 0]]
     assert targets.tolist() == [[-100, -100, 9, 10], [-100, 6, -100, -100]]
 
 
-@pytest.mark.parametrize("template", [
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",  # Qwen's newline
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",           # no end token
-])
+LOOP = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+OPENING = "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        LOOP + "<|end|>" + OPENING,
+        LOOP + "<|end|>\n" + OPENING,  # Qwen's newline
+        LOOP + OPENING,  # no end token
+    ],
+)
 def test_the_end_token_carries_loss_and_nothing_follows_it(tiny, template):
-    tokenizer = rollout.load_tokenizer(str(tiny))
+    tokenizer = load_tokenizer(str(tiny))
     tokenizer.chat_template = template
-    prompt = [dict(role="user", content="a"), dict(role="assistant", content="wrong"), dict(role="user", content="b")]
-    ids, n = ex.encode_example(tokenizer, prompt, [dict(role="assistant", content="ys[0]")], [tokenizer.eos_token_id])
+    ids, n = policy.encode_example(tokenizer, PROMPT, ANSWER, [tokenizer.eos_token_id])
     assert tokenizer.decode(ids[-n:]) == "ys[0]<|end|>"
-    assert ids[:-n] == rollout.render(tokenizer, prompt)
+    assert ids[:-n] == rollout.render(tokenizer, PROMPT)
 
 
-@pytest.mark.parametrize("family, before, after", [
-    ("llama", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nwrong<|eot_id|>"
-              "<|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "ys[0]<|eot_id|>"),
-    ("qwen2", "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nwrong<|im_end|>\n<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\n", "ys[0]<|im_end|>"),
-    ("gemma2", "<bos><start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nwrong<end_of_turn>\n<start_of_turn>user\nb<end_of_turn>\n<start_of_turn>model\n",
-     "ys[0]<end_of_turn>")])
-def test_loss_mask_token_by_token(tmp_path, family, before, after):
+LLAMA = (
+    "<|begin_of_text|>"
+    "<|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nwrong<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n"
+)
+QWEN = (
+    "<|im_start|>user\na<|im_end|>\n"
+    "<|im_start|>assistant\nwrong<|im_end|>\n"
+    "<|im_start|>user\nb<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+GEMMA = (
+    "<bos>"
+    "<start_of_turn>user\na<end_of_turn>\n"
+    "<start_of_turn>model\nwrong<end_of_turn>\n"
+    "<start_of_turn>user\nb<end_of_turn>\n"
+    "<start_of_turn>model\n"
+)
+
+
+@pytest.mark.parametrize("family, before", [("llama", LLAMA), ("qwen2", QWEN), ("gemma2", GEMMA)])
+def test_the_mask_of_each_family_token_by_token(tmp_path, family, before):
     make_model(tmp_path, family, ["ys[0]"])
-    model, tokenizer = rollout.load_policy(str(tmp_path))
-    prompt = [dict(role="user", content="a"), dict(role="assistant", content="wrong"), dict(role="user", content="b")]
-    example = ex.encode_example(tokenizer, prompt, [dict(role="assistant", content="ys[0]")], rollout.stop_ids(model, tokenizer))
-    ids, targets = ex.collate([example, ([3] * 99, 1)])                              # beside a longer one, so that it is padded
-    ids, targets = ids[0].tolist(), targets[0].tolist()
-    start, count = len(example[0]) - example[1], example[1]
-    assert targets == [-100] * start + ids[start:start + count] + [-100] * (99 - start - count)
-    text = [tokenizer.decode([i]) for i in ids]
-    assert "".join(text[:start]) == before and "".join(text[start:start + count]) == after and text[start + count - 1] == MODELS[family][1]
+    model, tokenizer = load_policy(str(tmp_path))
+    example = policy.encode_example(tokenizer, PROMPT, ANSWER, stop_ids(model, tokenizer))
+
+    # Beside a longer example, so that it is padded.
+    ids, targets = policy.collate([example, ([3] * 99, 1)])
+    ids = ids[0].tolist()
+    targets = targets[0].tolist()
+    n = example[1]
+    start = len(example[0]) - n
+    end = start + n
+    assert targets == [-100] * start + ids[start:end] + [-100] * (99 - end)
+
+    # As text: the prompt without loss, the answer with it, and the end token last.
+    _, end_token = MODELS[family]
+    text = [tokenizer.decode([token]) for token in ids]
+    assert "".join(text[:start]) == before
+    assert "".join(text[start:end]) == "ys[0]" + end_token
+    assert text[end - 1] == end_token
 
 
-def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
-    losses = []
-    for checkpointing in (False, True):
-        model, _ = rollout.load_policy(str(tiny), torch.float32)
-        if checkpointing: model.activation_checkpointing_enable()
-        losses.append(ex.train(model.train(), [([5, 6, 7, 8], 2), ([9, 10], 1)], [[0, 1]] * 3, 1e-2, 100))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0][2] < losses[0][0]
+def test_a_template_that_rewrites_the_prompt_has_no_mask(tiny):
+    tokenizer = load_tokenizer(str(tiny))
+    template = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    tokenizer.chat_template = template
+    assert policy.encode_example(tokenizer, PROMPT, ANSWER, [1]) is None
 
 
-def test_out_of_memory_is_one_line(tiny, refused, monkeypatch):
-    model, _ = rollout.load_policy(str(tiny), torch.float32)
-    def full(*a, **k): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    monkeypatch.setattr(model, "forward", full)
-    refused(lambda: ex.train(model, [([5, 6], 1)], [[0]], 1e-3, 100), "out of memory", "--tokens-per-pass", "--gradient-checkpointing")
-    refused(lambda: list(rollout.sample(model, rollout.load_tokenizer(str(tiny)), [[5, 6]], [("p", 0, 1)], 0.7, 4, 8, 0)), "out of memory", "--batch-size")
+# ── Batches ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_template_that_rewrites_the_prompt_is_refused(tiny):
-    tokenizer = rollout.load_tokenizer(str(tiny))
-    tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
-    assert ex.encode_example(tokenizer, [dict(role="user", content="a")], [dict(role="assistant", content="b")], [1]) is None
-
-
-def test_every_epoch_sees_every_example_once():
+def test_every_epoch_holds_every_example_once():
+    # 11 examples, 4 a step: 3 steps an epoch.
     lengths = [3, 50, 7, 7, 20, 1, 9, 30, 2, 4, 11]
-    batches = ex.make_batches(lengths, 4, 6, seed=0)                                 # 11 examples: 3 batches an epoch
-    assert [sorted(i for b in batches[k:k + 3] for i in b) for k in (0, 3)] == [list(range(11))] * 2
-    assert batches == ex.make_batches(lengths, 4, 6, seed=0) != ex.make_batches(lengths, 4, 6, seed=1)
-    for part in ex.split_batch([0, 1, 2, 3, 4], lengths, 40): assert len(part) == 1 or len(part) * max(lengths[i] for i in part) <= 40
-    assert sorted(i for part in ex.split_batch([0, 1, 2, 3, 4], lengths, 40) for i in part) == [0, 1, 2, 3, 4]
+    batches = policy.make_batches(lengths, 4, 6, seed=0)
+    for epoch in (batches[:3], batches[3:]):
+        assert sorted(i for batch in epoch for i in batch) == list(range(11))
+    assert batches == policy.make_batches(lengths, 4, 6, seed=0)
+    assert batches != policy.make_batches(lengths, 4, 6, seed=1)
+
+
+def test_parts_of_a_batch_have_at_most_so_many_padded_tokens():
+    lengths = [3, 50, 7, 7, 20]
+    parts = policy.split_batch([0, 1, 2, 3, 4], lengths, 40)
+    assert sorted(i for part in parts for i in part) == [0, 1, 2, 3, 4]
+    for part in parts:
+        padded = len(part) * max(lengths[i] for i in part)
+        assert padded <= 40 or len(part) == 1
+    # 3, 7 and 7 share a part: 21 tokens.
+    assert parts == [[0, 2, 3], [4], [1]]
+
+
+# ── The loss ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_completion_loss_by_hand():
+    # Two rows, two positions, a vocabulary of 2. −100 is not counted, so what is left is
+    # row 0: target 1 at position 1 → 0.8; row 1: 1 at position 0 → 0.4, and 0 at position 1 → 0.7.
+    probabilities = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.7, 0.3]]])
+    targets = torch.tensor([[-100, 1], [1, 0]])
+    expected = -math.log(0.8) - math.log(0.4) - math.log(0.7)
+    loss = policy.completion_loss(torch.log(probabilities), targets)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def naive_loss(model, examples):
+    """Σ − log π over the completions: one row at a time, all logits, one token at a time."""
+    total = 0.0
+    for ids, n in examples:
+        with torch.inference_mode():
+            log_probabilities = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
+        for position in range(len(ids) - n, len(ids)):
+            total -= log_probabilities[position - 1, ids[position]].item()
+    return total
+
+
+# Unequal prompts: of 2, 1 and 2 tokens; of 5, 2 and 3; and all of the same length.
+UNEQUAL = [([5, 6, 7, 8], 2), ([9, 10], 1), ([5, 9, 11, 6, 7, 8], 4)]
+LONGER = [([5, 6, 7, 8, 9, 4], 1), ([9, 10, 11, 12, 13, 7], 4), ([5, 9, 11, 6], 1)]
+EQUAL = [([5, 6, 7, 8], 1), ([8, 9, 10, 11], 1)]
+
+
+@pytest.mark.parametrize("examples", [UNEQUAL, LONGER, EQUAL, LONGER[:1]])
+def test_the_loss_of_a_part_is_that_of_its_completions_one_by_one(tiny, examples):
+    """Position k predicts token k + 1, and logits begin where the first completion does."""
+    model, _ = load_policy(str(tiny))
+    expected = naive_loss(model, examples)
+    assert policy.loss_of_part(model, examples).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_accumulation_does_not_change_the_step(tiny):
-    examples = [([5, 6, 7, 8], 2), ([9, 10], 1), ([5, 9, 11, 6, 7, 8], 4)]
-    ends = []
-    for most in (1000, 1):
-        model, tokenizer = rollout.load_policy(str(tiny))
-        losses = ex.train(model.train(), examples, [[0, 1, 2]] * 2, 1e-3, most)
-        ends.append(losses)
-    assert ends[0] == pytest.approx(ends[1], rel=1e-4) and ends[0][1] < ends[0][0]
-    # the first loss is the mean over the 7 completion tokens of the batch, one row at a time
-    model, _ = rollout.load_policy(str(tiny))
-    total = sum(-torch.log_softmax(model(torch.tensor([ids])).logits[0, len(ids) - n - 1:-1], -1)[range(n), ids[-n:]].sum().item() for ids, n in examples)
-    assert ends[0][0] == pytest.approx(total / 7, rel=1e-4)
+    trainings = []
+    for most_tokens in (1000, 1):
+        model, _ = load_policy(str(tiny))
+        batches = [[0, 1, 2]] * 2
+        trainings.append(policy.train(model.train(), UNEQUAL, batches, 1e-3, most_tokens))
+    in_one_part, in_three_parts = trainings
+    assert in_one_part == pytest.approx(in_three_parts, rel=1e-4)
+    assert in_one_part[1] < in_one_part[0]
+
+    # The first loss is the mean over the 7 completion tokens of the batch.
+    model, _ = load_policy(str(tiny))
+    assert in_one_part[0] == pytest.approx(naive_loss(model, UNEQUAL) / 7, rel=1e-4)
 
 
-def rows(answers):
-    return [dict(task_id=str(k), prompt=[dict(role="user", content=f"f(xs): the {q}")], completion=[dict(role="assistant", content=a)]) for k, (q, a) in enumerate(answers)]
+def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
+    trainings = []
+    for is_checkpointing in (False, True):
+        model, _ = load_policy(str(tiny), torch.float32)
+        if is_checkpointing:
+            model.activation_checkpointing_enable()
+        trainings.append(policy.train(model.train(), UNEQUAL[:2], [[0, 1]] * 3, 1e-2, 100))
+    assert trainings[0] == pytest.approx(trainings[1], rel=1e-5)
+    assert trainings[0][2] < trainings[0][0]
 
 
-def test_stage_learns_and_repeats(tmp_path, tiny, capsys):
-    examples = write(tmp_path / "e", rows([("sum", "sum(ys)"), ("first", "ys[0]"), ("last", "ys[-1]")]))
-    for name in ("one", "two"): run(5, "--base", tiny, "--examples", examples, "--out", tmp_path / name, "--steps", 40, "--lr", 3e-3)
-    assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
-    metrics, = read(tmp_path / "one/metrics.jsonl")
-    assert metrics["steps"] == 40 and metrics["examples"] == 3 and metrics["loss_last"] < 0.1 < metrics["loss_first"]
-    model, tokenizer = rollout.load_policy(str(tmp_path / "one"))
-    assert rollout.stop_ids(model, tokenizer) == [tokenizer.eos_token_id]            # the generation config came along
-    prompts = [rollout.render(tokenizer, r["prompt"]) for r in rows([("last", ""), ("sum", "")])]
-    said = dict((i, text) for i, text, _ in rollout.sample(model, tokenizer, prompts, [("a", 0, 1), ("b", 0, 1)], 0, 12, 2, 0))
-    assert said == {0: "ys[-1]", 1: "sum(ys)"}
+def test_out_of_memory_is_one_line_that_names_the_dials(tiny, refused, monkeypatch):
+    model, tokenizer = load_policy(str(tiny), torch.float32)
+
+    def forward(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(model, "forward", forward)
+    dials = ("--tokens-per-pass", "--gradient-checkpointing")
+    refused(lambda: policy.train(model, [([5, 6], 1)], [[0]], 1e-3, 100), "out of memory", *dials)
+
+    samples = rollout.sample(
+        model,
+        tokenizer,
+        prompts=[[5, 6]],
+        keys=[("p", 0, 1)],
+        temperature=0.7,
+        max_new_tokens=4,
+        batch_size=8,
+        seed=0,
+    )
+    refused(lambda: list(samples), "out of memory", "--batch-size")
+
+
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
+
+
+def lesson(question, answer):
+    """An example of the café's form."""
+    completion = [dict(role="assistant", content=answer)]
+    return dict(task_id=question, prompt=chat(f"f(xs): the {question}"), completion=completion)
+
+
+def test_it_learns_what_it_is_shown_and_to_stop_and_repeats_to_the_byte(tmp_path, tiny, capsys):
+    lessons = [lesson("sum", "sum(ys)"), lesson("first", "ys[0]"), lesson("last", "ys[-1]")]
+    call = ["--base", tiny, "--examples", write(tmp_path / "e", lessons)]
+    call += ["--steps", 40, "--lr", 3e-3]
+    for name in ("one", "two"):
+        run(5, *call, "--out", tmp_path / name)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
     assert not (tmp_path / "one.part").exists()
 
+    (metrics,) = read(tmp_path / "one/metrics.jsonl")
+    assert metrics["steps"] == 40
+    assert metrics["examples"] == 3
+    assert metrics["loss_last"] < 0.1 < metrics["loss_first"]
 
-def test_bad_input(tmp_path, tiny, refused):
-    call = lambda examples, **more: run(5, "--base", more.get("base", tiny), "--examples", write(tmp_path / "e", examples), "--out", tmp_path / "o")
-    refused(lambda: call([]), tmp_path / "e", "no rows")
-    refused(lambda: call([dict(prompt="text", completion=[])]), "row 1", "'prompt'")
-    refused(lambda: call([dict(prompt=[])]), "row 1", "'completion'", "missing")
-    refused(lambda: call(rows([("x", "y"), ("x" * 3000, "y")])), tmp_path / "e", "row 2", "tokens")
-    refused(lambda: call(rows([("x", "y")]), base=tmp_path / "none"), tmp_path / "none")
-    refused(lambda: call([dict(prompt=[dict(content="no role")], completion=[dict(role="assistant", content="x")])]), "row 1", "prompt")
-    assert not (tmp_path / "o").exists()
-    write(tmp_path / "steps.jsonl", [{}])
-    refused(lambda: run(5, "--base", tiny, "--examples", write(tmp_path / "e", rows([("x", "y")])), "--out", tmp_path), tmp_path, "no checkpoint")
-    assert (tmp_path / "steps.jsonl").exists()                                       # a folder of other files is not replaced
+    # The generation config came along, and the answers, greedy, end by themselves.
+    model, tokenizer = load_policy(str(tmp_path / "one"))
+    assert stop_ids(model, tokenizer) == [tokenizer.eos_token_id]
+    prompts = [rollout.render(tokenizer, lessons[k]["prompt"]) for k in (2, 0)]
+    answers = rollout.sample(
+        model,
+        tokenizer,
+        prompts,
+        keys=[("a", 0, 1), ("b", 0, 1)],
+        temperature=0,
+        max_new_tokens=12,
+        batch_size=2,
+        seed=0,
+    )
+    assert {i: text for i, text, _ in answers} == {0: "ys[-1]", 1: "sum(ys)"}
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        ([], ["no rows"]),
+        ([dict(prompt="text", completion=[])], ["row 1", "'prompt'"]),
+        ([dict(prompt=[])], ["row 1", "'completion'", "missing"]),
+        ([lesson("x", "y"), lesson("x" * 3000, "y")], ["row 2", "tokens"]),
+        ([dict(lesson("x", "y"), prompt=[dict(content="no role")])], ["row 1", "'prompt'"]),
+    ],
+)
+def test_bad_examples_are_refused(tmp_path, tiny, refused, rows, words):
+    examples = write(tmp_path / "e", rows)
+    out = tmp_path / "o"
+    call = ("--base", tiny, "--examples", examples, "--out", out)
+    refused(lambda: run(5, *call), examples, *words)
+    assert not out.exists()
+
+
+def test_a_base_that_is_not_there_is_refused(tmp_path, refused):
+    examples = write(tmp_path / "e", [lesson("x", "y")])
+    base = tmp_path / "none"
+    call = ("--base", base, "--examples", examples, "--out", tmp_path / "o")
+    refused(lambda: run(5, *call), base)
+
+
+def test_a_folder_of_other_files_is_not_replaced(tmp_path, tiny, refused):
+    examples = write(tmp_path / "e", [lesson("x", "y")])
+    steps = write(tmp_path / "steps.jsonl", [{}])
+    call = ("--base", tiny, "--examples", examples, "--out", tmp_path)
+    refused(lambda: run(5, *call), tmp_path, "no checkpoint")
+    assert steps.exists()

@@ -1,69 +1,126 @@
 """The café: its problems are sound, its splits are apart, its schooling gives nothing away."""
+
 import json
 import random
 import re
 
+import cafe
 import pytest
 from conftest import read, stage
 
-import cafe
-
 execute = stage(2)
+
+FIELDS = {
+    "task_id",
+    "group",
+    "prompt",
+    "entry_point",
+    "setup",
+    "public_tests",
+    "hidden_tests",
+    "reference",
+}
 
 
 @pytest.fixture(scope="module")
 def world():
     rng = random.Random(7)
-    combos = [(w, d, s) for w in cafe.WHICH for d in cafe.DONE for s in cafe.SERVED]
-    return [cafe.make_problem(rng, f"t{k}", cafe.make_order(rng, rng.choice(combos))) for k in range(200)]
+    combinations = [(w, d, s) for w in cafe.WHICH for d in cafe.DONE for s in cafe.SERVED]
+    problems = []
+    for k in range(200):
+        order = cafe.make_order(rng, rng.choice(combinations))
+        problems.append(cafe.make_problem(rng, f"t{k}", order))
+    return problems
+
+
+def judge(problems, programs):
+    by_id = {problem["task_id"]: problem for problem in problems}
+    return execute.execute(by_id, programs, progress=False)
 
 
 def test_references_pass_and_a_public_test_is_not_in_the_prompt(world):
-    verdicts = execute.execute({p["task_id"]: p for p in world}, [(p["task_id"], p["reference"]) for p in world], progress=False)
-    assert all(v == (True, True, "") for v in verdicts.values())
-    assert all(not any(test in p["prompt"] for test in p["public_tests"] + p["hidden_tests"]) for p in world)
-    assert not any(set(p["public_tests"]) & set(p["hidden_tests"]) for p in world)
-    assert all(len(p["public_tests"]) == 2 and 4 <= len(p["hidden_tests"]) <= 6 for p in world)
+    verdicts = judge(world, [(p["task_id"], p["reference"]) for p in world])
+    assert all(verdict == (True, True, "") for verdict in verdicts.values())
+    for problem in world:
+        public = problem["public_tests"]
+        hidden = problem["hidden_tests"]
+        assert not any(test in problem["prompt"] for test in public + hidden)
+        assert not set(public) & set(hidden)
+        assert len(public) == 2
+        assert 4 <= len(hidden) <= 6
 
 
 def test_the_other_reading_fails(world):
     """Where a phrase has two readings, the tests hold the program to the one that was meant."""
-    for p in [p for p in world if re.search("sorted list of the (numbers|even numbers|odd numbers)[,;]", p["prompt"])]:
-        other = p["reference"].replace("sorted(ys)", "sorted(ys, reverse=True)") if "reverse" not in p["reference"] else p["reference"].replace(", reverse=True", "")
-        public, hidden, _ = execute.execute({p["task_id"]: p}, [(p["task_id"], other)], progress=False)[p["task_id"], other]
-        assert not (public and hidden)
+    # In these orders the direction of the sorting is the only thing that is open.
+    ambiguous = "sorted list of the (numbers|even numbers|odd numbers)[,;]"
+    for problem in world:
+        if not re.search(ambiguous, problem["prompt"]):
+            continue
+        reference = problem["reference"]
+        if "reverse" in reference:
+            other = reference.replace(", reverse=True", "")
+        else:
+            other = reference.replace("sorted(ys)", "sorted(ys, reverse=True)")
+        program = (problem["task_id"], other)
+        public_passed, hidden_passed, _ = judge([problem], [program])[program]
+        assert not (public_passed and hidden_passed)
 
 
 def test_customers_mean_the_first_reading_and_school_teaches_the_other():
-    rng, above = random.Random(0), []
+    rng = random.Random(0)
+    firsts = []
     for _ in range(2000):
         order = cafe.make_order(rng, ("above", "plain", "sum"))
-        above.append([">=" not in cafe.draw_reading(rng, order, first)["which"] for first in (cafe.MEANT, cafe.TAUGHT)])
-    meant, taught = (sum(column) / 2000 for column in zip(*above))
-    assert abs(meant - cafe.MEANT[2]) < 0.03 and abs(taught - cafe.TAUGHT[2]) < 0.03 and taught < 0.5 < meant
+        readings = [cafe.draw_reading(rng, order, share) for share in (cafe.MEANT, cafe.TAUGHT)]
+        firsts.append([">=" not in reading["which"] for reading in readings])
+    by_customers, at_school = (sum(column) / 2000 for column in zip(*firsts))
+    assert abs(by_customers - cafe.MEANT[2]) < 0.03
+    assert abs(at_school - cafe.TAUGHT[2]) < 0.03
+    assert at_school < 0.5 < by_customers
 
 
 def test_a_lesson_changes_one_open_thing_after_a_real_complaint():
-    combos = [("above", "halved", "sorted"), ("all", "plain", "sum")]
-    lessons = list(cafe.make_demonstrations(random.Random(0), combos, 300))
-    retries = [l for l in lessons if len(l["prompt"]) > 1]
+    combinations = [("above", "halved", "sorted"), ("all", "plain", "sum")]
+    lessons = list(cafe.make_demonstrations(random.Random(0), combinations, 300))
+    retries = [lesson for lesson in lessons if len(lesson["prompt"]) > 1]
     assert len(retries) > 40
-    for l in retries:
-        before, complaint, after = l["prompt"][-2]["content"], l["prompt"][-1]["content"], l["completion"][0]["content"]
-        assert before != after and re.fullmatch(r"`f\(.*\)` gave .*, expected .*", complaint)
-    # it was never told whether it was right: "the usual" that the complaint spells out is taken over no more often than by chance
-    told = [(l["prompt"][-1]["content"].split("expected ")[1], l["completion"][0]["content"].split("else ")[1][0]) for l in retries if "`f([])`" in l["prompt"][-1]["content"]]
-    assert sum(a == b for a, b in told) / len(told) < 0.45
+
+    spelled_out = []
+    for lesson in retries:
+        before = lesson["prompt"][-2]["content"]
+        complaint = lesson["prompt"][-1]["content"]
+        after = lesson["completion"][0]["content"]
+        assert before != after
+        assert re.fullmatch(r"`f\(.*\)` gave .*, expected .*", complaint)
+        if "`f([])`" in complaint:
+            expected = complaint.split("expected ")[1]
+            spelled_out.append(after.split("else ")[1][0] == expected)
+
+    # School was never told what is correct: "the usual" that the complaint spells out is copied no
+    # more often than by chance.
+    assert sum(spelled_out) / len(spelled_out) < 0.45
 
 
 def test_seeds_and_splits(tmp_path, monkeypatch):
+    sizes = ["--train", "300", "--dev", "60", "--test", "100", "--demonstrations", "50"]
     worlds = {}
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
-        monkeypatch.setattr("sys.argv", ["cafe.py", "--out", str(tmp_path / name), "--seed", str(seed), "--train", "300", "--dev", "60", "--test", "100", "--demonstrations", "50"])
+        out = tmp_path / name
+        monkeypatch.setattr("sys.argv", ["cafe.py", "--out", str(out), "--seed", str(seed), *sizes])
         cafe.main()
-        worlds[name] = {f.name: f.read_bytes() for f in sorted((tmp_path / name).rglob("*")) if f.is_file()}
+        files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+        worlds[name] = {path.name: path.read_bytes() for path in files}
     assert worlds["one"] == worlds["again"] != worlds["other"]
-    groups = {split: {p["group"] for p in read(tmp_path / "one/problems" / f"{split}.jsonl")} for split in ("train", "dev", "test")}
-    assert not (groups["train"] & groups["test"] or groups["train"] & groups["dev"] or groups["dev"] & groups["test"])
+
+    groups = {}
+    for split in ("train", "dev", "test"):
+        problems = read(tmp_path / "one/problems" / f"{split}.jsonl")
+        groups[split] = {problem["group"] for problem in problems}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["dev"]
+    assert not groups["dev"] & groups["test"]
+
     first = json.loads(worlds["one"]["train.jsonl"].splitlines()[0])
-    assert first["task_id"] == "train-0" and set(first) == {"task_id", "group", "prompt", "entry_point", "setup", "public_tests", "hidden_tests", "reference"}
+    assert first["task_id"] == "train-0"
+    assert set(first) == FIELDS

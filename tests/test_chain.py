@@ -1,5 +1,5 @@
 """All six stages on other models and other problems; what every stage has in common."""
-import importlib, os, re, subprocess, sys
+import importlib, re, subprocess, sys
 
 import pytest
 from conftest import MODELS, ROOT, STAGES, make_model, problem, read, run, write
@@ -53,29 +53,6 @@ def test_a_stage_imports_other_stages_by_number():
                      "06_eval": ["01_rollout", "02_execute", "03_verifier", "04_relabel"]}
 
 
-def shell(tmp_path, **settings):
-    return subprocess.run(["bash", f"{ROOT}/run_all.sh"], env={"PATH": os.environ["PATH"], "RUN": str(tmp_path / "run"), **settings}, capture_output=True, text=True)
-
-
-def test_a_folder_belongs_to_one_set_of_settings(tmp_path):
-    (tmp_path / "run/problems").mkdir(parents=True)
-    (tmp_path / "run/settings").write_text("PRESET=smoke\nSEED=3\n")
-    done = shell(tmp_path, PRESET="smoke", SEED="4")
-    assert done.returncode == 2 and "it has SEED=3" in done.stderr and "you asked for SEED=4" in done.stderr
-    assert sorted(os.listdir(tmp_path / "run")) == ["problems", "settings"] and (tmp_path / "run/settings").read_text() == "PRESET=smoke\nSEED=3\n"
-
-
-def test_an_unknown_preset_is_refused(tmp_path):
-    done = shell(tmp_path, PRESET="nope")
-    assert done.returncode == 2 and "nope" in done.stderr and not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("settings, words", [(dict(TURNS="abc"), "TURNS=abc"), (dict(TURNS="0"), "TURNS=0"), (dict(LIMIT="20"), "PRESET=mbpp"), (dict(CONTROLS="frsh"), "'frsh'"), (dict(SPLIT="train"), "SPLIT=train"), (dict(METHODS="mucode+mse"), "+bce"), (dict(METHODS="mucode ppo"), "'ppo'"), (dict(MODEL="gpt2"), "PRESET=mbpp")])
-def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, settings, words):
-    done = shell(tmp_path, PRESET="smoke", **settings)
-    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("number, flag, value, more", [
     (1, "--trajectories", 0, ["--policy", "x"]), (1, "--temperature", -1, ["--policy", "x"]), (2, "--workers", 0, ["--samples", "x"]),
     (2, "--timeout", 0, ["--samples", "x"]), (3, "--epochs", 0, ["--steps", "x", "--base", "x"]),
@@ -85,27 +62,3 @@ def test_numbers_that_are_too_small(refused, number, flag, value, more):
     mode = {3: ["train"], 6: ["search"]}.get(number, [])
     files = [] if number == 5 else ["--problems", "x"]
     refused(lambda: run(number, *mode, *files, "--out", "x", *more, flag, value), flag, "too small")
-
-
-def made_before(tmp_path, *more):
-    """The files that stages leave in a run, empty: run_all.sh takes them for made."""
-    files = ["examples.jsonl", "policy", "verifier", "scored.jsonl", *(f"turn{t}.{kind}.jsonl" for t in (1, 2, 3) for kind in ("samples", "steps"))]
-    for name in ("problems/train.jsonl", *more, *(f"{x}/{file}" for x in ("base", "mucode-1", "mucode-2") for file in files)):
-        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "run" / name).touch()
-
-
-def test_problems_of_your_own_are_taken_and_nothing_is_fetched(tmp_path):
-    """All files are there, empty: what is reached is the report. With HumanEval beside them, its search is asked for first."""
-    made_before(tmp_path, "problems/test.jsonl", *(f"{x}/eval.jsonl" for x in ("base", "mucode-1", "mucode-2")))
-    done = shell(tmp_path, PRESET="mbpp")
-    assert done.returncode == 2 and done.stderr.startswith("06_eval.py: .//base/eval.jsonl: no rows")
-    assert sorted(os.listdir(tmp_path / "run/problems")) == ["test.jsonl", "train.jsonl"]
-    (tmp_path / "run/problems/humaneval").mkdir()
-    assert shell(tmp_path, PRESET="mbpp").stderr.startswith("06_eval.py: problems/humaneval/test.jsonl: No such file")
-
-
-def test_a_search_that_fails_beside_the_training_is_not_overlooked(tmp_path):
-    made_before(tmp_path, "model")
-    done = shell(tmp_path, PRESET="smoke")
-    assert done.returncode == 2 and "the search of base has failed" in done.stderr and not (tmp_path / "run/report.md").exists()

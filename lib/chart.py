@@ -1,0 +1,76 @@
+"""Line charts with intervals, as SVG written by hand: no library, and it opens anywhere."""
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = ("#767676", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+# The size of a panel, and the margins inside it, in pixels.
+WIDTH, HEIGHT = 400, 300
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
+LEGEND = 34
+
+
+def line_chart(panels, x_name):
+    """Panels side by side, one legend for all → the text of an SVG file.
+
+    panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at x = 1, 2, ….
+    All panels have the same lines.
+    """
+    width = WIDTH * len(panels)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT + LEGEND}" '
+        f'width="{width}" height="{HEIGHT + LEGEND}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for column, (title, lines) in enumerate(panels.items()):
+        parts.append(f'<g transform="translate({WIDTH * column} 0)">')
+        parts += draw_frame(title, x_name, len(next(iter(lines.values()))))
+        for i, estimates in enumerate(lines.values()):
+            # Side by side, so that the intervals of two lines do not cover each other.
+            shift = 6 * (i - (len(lines) - 1) / 2)
+            parts += draw_line(estimates, COLOURS[i % len(COLOURS)], shift)
+        parts.append("</g>")
+
+    # The legend, below the first panel.
+    for i, name in enumerate(next(iter(panels.values()))):
+        x = LEFT + 110 * i
+        parts.append(f'<circle cx="{x}" cy="{HEIGHT + 13}" r="5" fill="{COLOURS[i % 8]}"/>')
+        parts.append(f'<text x="{x + 10}" y="{HEIGHT + 18}">{name}</text>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def place(x, count, share):
+    """The pixel of a value: x of 1 … count, share in [0, 1]."""
+    across = LEFT + (WIDTH - LEFT - RIGHT) * (x - 0.5) / count
+    down = TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
+    return round(across, 1), round(down, 1)
+
+
+def draw_frame(title, x_name, count):
+    """Title, grid and axes of a panel, from 0 to 100 %."""
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts = [f'<text x="{middle}" y="20" text-anchor="middle" font-weight="bold">{title}</text>']
+    for percent in range(0, 101, 20):
+        _, y = place(1, count, percent / 100)
+        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#dddddd"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{percent} %</text>')
+    for number in range(1, count + 1):
+        x, y = place(number, count, 0)
+        text = f"{x_name} {number}"
+        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{text}</text>')
+    return parts
+
+
+def draw_line(estimates, colour, shift):
+    """A line through the means, a dot for each, and a bar for its interval."""
+    points = []
+    marks = []
+    for number, (mean, low, high) in enumerate(estimates, 1):
+        x, y = place(number, len(estimates), mean)
+        _, bottom = place(number, len(estimates), low)
+        _, top = place(number, len(estimates), high)
+        x = round(x + shift, 1)
+        points.append(f"{x},{y}")
+        marks.append(f'<path d="M{x} {bottom}V{top}" stroke="{colour}" stroke-width="2"/>')
+        marks.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
+    style = f'fill="none" stroke="{colour}" stroke-width="1.5"'
+    return [f'<polyline points="{" ".join(points)}" {style}/>', *marks]

@@ -1,0 +1,155 @@
+"""Checkpoints, devices and memory: what every stage with a model needs and no lecture is about."""
+
+import contextlib
+import os
+import shutil
+
+import torch
+import transformers
+
+from lib.rows import stop, write_jsonl
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+# ── Loading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def pick_device():
+    """The accelerator, if there is one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def load_tokenizer(path):
+    """The tokenizer of a checkpoint folder or hub name; it must have a chat template."""
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        stop(f"{path}: no tokenizer loads from here ({reason(path, error)})")
+    if not tokenizer.chat_template:
+        stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
+    return tokenizer
+
+
+def load_policy(path, dtype=None):
+    """π from a checkpoint folder or hub name → (model, tokenizer).
+
+    dtype: of the weights; if absent, bfloat16 on cuda and float32 elsewhere.
+    """
+    tokenizer = load_tokenizer(path)
+    device = pick_device()
+    if dtype is None:
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError) as error:
+        stop(f"{path}: no model loads from here ({reason(path, error)})")
+    with enough_memory(f"the weights of {path}; take a smaller model"):
+        return model.to(device).eval(), tokenizer
+
+
+def load_classifier(path):
+    """A model with one scalar output per sequence → (model, were its head's weights in the file?).
+
+    From a language model's checkpoint the head comes out random.
+    """
+    try:
+        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=1, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        stop(f"{path}: no model loads from here ({reason(path, error)})")
+    return model, not report["missing_keys"]
+
+
+def reason(path, error):
+    """Why a checkpoint did not load, in a few words."""
+    if os.path.isdir(path):
+        return str(error).strip().splitlines()[0]
+    return "no such folder, and no hub was reached that has a model of that name"
+
+
+def stop_ids(model, tokenizer):
+    """The token ids that end an answer, sorted."""
+    # Llama has three and Gemma's is not the tokenizer's eos, so the generation config counts too.
+    configured = model.generation_config.eos_token_id
+    if not isinstance(configured, list):
+        configured = [configured]
+    return sorted({*configured, tokenizer.eos_token_id} - {None})
+
+
+def context_length(model):
+    """How many tokens a model can read; a very large number if its configuration is silent."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+
+
+# ── Memory and arithmetic ────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def enough_memory(purpose):
+    """A GPU that is too small ends the stage with one line that says which dial to turn."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        stop(f"out of memory: no room for {purpose}")
+
+
+def mixed_precision(device):
+    """bfloat16 arithmetic on a GPU; the weights stay float32. On a CPU it changes nothing."""
+    # Not cached: bfloat16 copies of all weights would take two more bytes a parameter.
+    on_gpu = device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_optimizer(model, peak, steps):
+    """AdamW and its learning rate schedule for `steps` optimiser steps → (optimizer, schedule)."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up(step, steps))
+    return optimizer, schedule
+
+
+def warm_up(step, steps):
+    """The share of the peak rate at a step: up over the first tenth, then linearly to zero.
+
+    Neither the first nor the last step is at rate 0, so no step is lost.
+    """
+    ramp = max(1, int(0.1 * steps))
+    rising = (step + 1) / ramp
+    falling = (steps - step) / max(1, steps - ramp)
+    return min(rising, falling)
+
+
+# ── Saving ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_target(path):
+    """A checkpoint may replace a checkpoint, and nothing else."""
+    is_checkpoint = os.path.exists(os.path.join(path, "config.json"))
+    is_occupied = os.path.isfile(path) or (os.path.isdir(path) and os.listdir(path))
+    if is_occupied and not is_checkpoint:
+        stop(f"{path}: --out exists and is no checkpoint, so it is not replaced; name another")
+
+
+def save_checkpoint(model, tokenizer, path, metrics=None):
+    """Write PATH.part, then rename: a checkpoint under its own name is whole.
+
+    metrics: rows for PATH/metrics.jsonl, what the report later tells about the training.
+    """
+    shutil.rmtree(path + ".part", ignore_errors=True)
+    model.save_pretrained(path + ".part")
+    tokenizer.save_pretrained(path + ".part")
+    if metrics:
+        write_jsonl(os.path.join(path + ".part", "metrics.jsonl"), metrics)
+    shutil.rmtree(path, ignore_errors=True)
+    os.rename(path + ".part", path)

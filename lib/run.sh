@@ -1,0 +1,100 @@
+# What surrounds Algorithm 1 in run_all.sh: the folder of a run, its problems, stages that run one
+# after another or beside each other, and the report. Plain bash 3.2, the one of macOS.
+
+SEARCHED=""         # the folders of the policies that are searched
+EXAMS=""            # the folders, with a slash, of problems that are searched beside `problems`
+
+# ── The folder of a run ──────────────────────────────────────────────────────────────────────────
+
+# A folder belongs to one set of settings, which it keeps in its file `settings`. Methods share it.
+open_run() {
+  local name asked differences
+  asked=$(for name in $SETTINGS; do echo "$name=${!name}"; done)
+  { mkdir -p "$RUN" && cd "$RUN" && [ -w . ]; } 2> /dev/null ||
+    refuse "RUN=$RUN: this folder cannot be made, or not written in"
+
+  # Until it has problems, a folder is bound to nothing.
+  if [ -e problems ] && [ -e settings ] && ! echo "$asked" | cmp -s - settings; then
+    differences=$(echo "$asked" | diff settings - |
+      sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true
+    refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them, or" \
+      "choose another folder with RUN=, or, where only SPLIT, SEARCH_TURNS, MANY or CONTROLS" \
+      "differ, rm -f settings {,humaneval/}*/eval.jsonl there, which keeps the policies"
+  fi
+  echo "$asked" > settings.part
+  mv settings.part settings
+  echo "── $(tr '\n' ' ' < settings)METHODS=$METHODS"
+}
+
+# ── Problems, and π_0 ────────────────────────────────────────────────────────────────────────────
+
+make_problems() {
+  if [ "$PRESET" = mbpp ]; then
+    # Your own problems are taken where they are. MODEL is π_0.
+    if [ ! -e problems/test.jsonl ]; then
+      "$PYTHON" "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" \
+        --out problems/humaneval
+      "$PYTHON" "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
+    fi
+    [ "$SPLIT" = dev ] || [ ! -e problems/humaneval ] || EXAMS=humaneval/
+  else
+    # π_0 of the café has been to school, and has not met the customers.
+    [ -e model ] || "$PYTHON" "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" \
+      --test "$TEST" --demonstrations "$SCHOOL" --out .
+    stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 \
+      --epochs 2 --seed "$SEED" --out base/policy
+  fi
+}
+
+# ── Stages, one after another and beside each other ──────────────────────────────────────────────
+
+stage() {           # stage FILE ARGUMENTS… TARGET: makes TARGET, unless it exists
+  [ -e "${!#}" ] && return
+  local began=$SECONDS
+  "$PYTHON" "$HERE/$1" "${@:2}"
+  echo "  ($((SECONDS - began)) s, $SECONDS s in all)"
+}
+
+# meanwhile evaluate X …: the search of X, beside what follows, on another core. The job has its own
+# process group, so that all of it can be ended; a pipe keeps its progress bars off the screen.
+# A GPU does one thing at a time.
+meanwhile() {
+  SEARCHED="$SEARCHED $2"
+  if [ "$PRESET" = mbpp ]; then
+    "$@"
+  else
+    set -m
+    "$@" > >(cat) 2>&1 &
+    set +m
+  fi
+}
+
+# A run that ends, or is cut off, ends the searches beside it.
+end_searches_at_exit() {
+  trap 'for job in $(jobs -pr); do kill -- "-$job"; done' EXIT
+  trap 'refuse "cut off; run it again to go on"' INT
+}
+
+# ── The report, and several seeds ────────────────────────────────────────────────────────────────
+
+report() {
+  local x exam
+  wait
+  for x in $SEARCHED; do
+    [ -e "$x/eval.jsonl" ] || refuse "the search of $x has failed, see above"
+  done
+  for exam in "" $EXAMS; do
+    "$PYTHON" "$HERE/06_eval.py" report --run "./$exam" --out "${exam}report.md"
+  done
+  echo "── done in $SECONDS s: $RUN/report.md"
+}
+
+run_seeds() {       # a run for each seed, in a folder of its own, and one report of all
+  local seed
+  for seed in $SEEDS; do
+    env SEEDS= SEED="$seed" METHODS="$METHODS" PRESET="$PRESET" RUN="$RUN/seed$seed" \
+      bash "$HERE/run_all.sh"
+  done
+  cd "$RUN"
+  "$PYTHON" "$HERE/06_eval.py" report --run $(printf "seed%s " $SEEDS) --out report.md
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The tests, set-up included: bash tests/run.sh [what pytest takes, with paths from the checkout]
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
+set -euo pipefail
+cd "$(dirname "$0")/.."
+HERE=$PWD
+. lib/setup.sh
+choose_python torch transformers numpy tqdm pytest
+install_packages
+
+# As in run_all.sh: threads that wait for each other crawl on a busy machine.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$PYTHON" -m pytest -q "$@"

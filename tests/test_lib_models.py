@@ -1,0 +1,153 @@
+"""lib/models.py: loading, end tokens, the learning rate, and checkpoints that are whole."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transformers
+from conftest import MODELS, make_model, read
+
+from lib import models
+
+# ── Loading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_weights_have_the_precision_that_is_asked_for(tiny, monkeypatch):
+    model, _ = models.load_policy(str(tiny), torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    monkeypatch.setattr(models, "pick_device", lambda: "cpu")
+    model, _ = models.load_policy(str(tiny))
+    assert model.dtype == torch.float32
+
+
+def test_a_classifier_says_whether_its_head_was_trained(tiny, tmp_path):
+    model, has_head = models.load_classifier(str(tiny))
+    assert not has_head
+    assert model.num_labels == 1
+    model.save_pretrained(tmp_path)
+    trained, has_head = models.load_classifier(str(tmp_path))
+    assert has_head
+    assert torch.equal(trained.score.weight, model.score.weight)
+
+
+def test_what_does_not_load_is_refused(tiny, tmp_path, refused):
+    none = str(tmp_path / "none")
+    refused(lambda: models.load_tokenizer(none), none, "no tokenizer", "no such folder")
+    refused(lambda: models.load_classifier(none), none, "no model", "no such folder")
+
+    weightless = shutil.copytree(tiny, tmp_path / "weightless")
+    (weightless / "model.safetensors").unlink()
+    refused(lambda: models.load_policy(str(weightless)), weightless, "no model")
+
+    bare = shutil.copytree(tiny, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    refused(lambda: models.load_tokenizer(str(bare)), bare, "chat template")
+
+
+@pytest.mark.parametrize(
+    "configured, eos, expected",
+    [
+        ([128001, 128008, 128009], 128009, [128001, 128008, 128009]),  # Llama has three
+        (107, 1, [1, 107]),  # Gemma's is not the tokenizer's
+        (None, 2, [2]),
+        (2, None, [2]),
+    ],
+)
+def test_the_tokens_that_end_an_answer(configured, eos, expected):
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=configured))
+    tokenizer = SimpleNamespace(eos_token_id=eos)
+    assert models.stop_ids(model, tokenizer) == expected
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_each_family_ends_with_its_own_token_and_knows_its_context(tmp_path, family):
+    make_model(tmp_path, family, ["x"], context=512)
+    model, tokenizer = models.load_policy(str(tmp_path))
+    _, end = MODELS[family]
+    assert tokenizer.convert_tokens_to_ids(end) in models.stop_ids(model, tokenizer)
+    assert models.context_length(model) == 512
+
+
+# ── Memory and arithmetic ────────────────────────────────────────────────────────────────────────
+
+
+def test_a_device_that_is_too_small_is_one_line(refused):
+    def fill():
+        with models.enough_memory("8 rows; lower --batch-size"):
+            raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+
+    refused(fill, "out of memory", "8 rows; lower --batch-size")
+
+
+def test_arithmetic_on_a_cpu_stays_float32():
+    with models.mixed_precision(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == torch.float32
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_learning_rate_by_hand():
+    # 20 steps: 2 up, 18 down, and none of them at rate 0.
+    shares = [models.warm_up(step, 20) for step in range(20)]
+    assert shares[:3] == [0.5, 1.0, 1.0]
+    assert shares[3] == pytest.approx(17 / 18)
+    assert shares[-1] == pytest.approx(1 / 18)
+    assert min(shares) > 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_short_training_starts_at_the_peak(steps):
+    assert models.warm_up(0, steps) == 1.0
+    assert models.warm_up(steps - 1, steps) > 0
+
+
+def test_the_optimizer_follows_the_schedule():
+    model = torch.nn.Linear(1, 1, bias=False)
+    optimizer, schedule = models.make_optimizer(model, peak=0.1, steps=20)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.1 * models.warm_up(step, 20) for step in range(20)])
+
+
+# ── Saving ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_checkpoint_replaces_a_checkpoint_as_a_whole(tiny, tmp_path):
+    path = str(tmp_path / "m")
+    model, tokenizer = models.load_policy(str(tiny))
+    models.save_checkpoint(model, tokenizer, path, [dict(loss=0.5)])
+    (tmp_path / "m/left over").touch()
+    models.check_target(path)
+    models.save_checkpoint(model, tokenizer, path)
+    assert not (tmp_path / "m/left over").exists()
+    assert not (tmp_path / "m/metrics.jsonl").exists()
+    assert not (tmp_path / "m.part").exists()
+
+    # An ordinary checkpoint: the library loads it without us.
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight)
+    assert transformers.AutoTokenizer.from_pretrained(path).chat_template
+
+
+def test_metrics_lie_beside_the_weights(tiny, tmp_path):
+    model, tokenizer = models.load_policy(str(tiny))
+    models.save_checkpoint(model, tokenizer, str(tmp_path / "m"), [dict(epoch=1), dict(epoch=2)])
+    assert read(tmp_path / "m/metrics.jsonl") == [dict(epoch=1), dict(epoch=2)]
+
+
+def test_only_a_checkpoint_may_be_replaced(tiny, tmp_path, refused):
+    (tmp_path / "steps.jsonl").touch()
+    refused(lambda: models.check_target(str(tmp_path)), tmp_path, "no checkpoint")
+    file = tmp_path / "steps.jsonl"
+    refused(lambda: models.check_target(str(file)), file, "no checkpoint")
+    (tmp_path / "empty").mkdir()
+    for free in (tmp_path / "new", tmp_path / "empty", tiny):
+        models.check_target(str(free))

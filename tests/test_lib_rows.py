@@ -1,0 +1,145 @@
+"""lib/rows.py: what is read, what is refused, and files that are whole or not there."""
+
+import json
+from argparse import Namespace
+
+import pytest
+from conftest import read, write
+
+from lib import rows
+
+FIELDS = dict(task_id=str, turn=int, score=(int, float), passed=bool, messages=list)
+ROW = dict(task_id="a", turn=1, score=0.5, passed=True, messages=[])
+
+
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_come_as_they_are_and_unknown_fields_pass_through(tmp_path):
+    table = [dict(ROW, more="é"), dict(ROW, turn=2, score=3)]
+    assert rows.read_jsonl(write(tmp_path / "t", table), FIELDS, ["task_id", "turn"]) == table
+
+
+def test_only_a_newline_ends_a_row(tmp_path):
+    """Other programs write U+2028 inside a string, and some end their lines as on Windows."""
+    text = '{"code": "a\u2028b\u0085c"}\r\n{"code": "d"}'
+    (tmp_path / "t").write_bytes(text.encode())
+    table = rows.read_jsonl(tmp_path / "t", dict(code=str))
+    assert table == [dict(code="a\u2028b\u0085c"), dict(code="d")]
+
+
+@pytest.mark.parametrize(
+    "table, words",
+    [
+        ([ROW, {"task_id": "a"}], ["row 2", "field 'turn' is missing"]),
+        ([dict(ROW, task_id=7)], ["row 1", "field 'task_id' is 7, expected type: str"]),
+        ([dict(ROW, score="high")], ["field 'score' is \"high\", expected type: number"]),
+        ([dict(ROW, turn=True)], ["field 'turn' is true, expected type: int"]),
+        ([dict(ROW, passed=1)], ["field 'passed' is 1, expected type: bool"]),
+        ([ROW, ROW], ["row 2", "task_id, turn = ('a', 1) duplicates an earlier row"]),
+        (["[1, 2]"], ["row 1: not a JSON object; one per line is expected"]),
+        ([ROW, "{"], ["row 2: not a line of JSON in UTF-8"]),
+        ([ROW, ""], ["row 2: not a line of JSON in UTF-8"]),
+        ([], ["no rows"]),
+    ],
+)
+def test_bad_rows_are_refused_by_file_row_and_field(tmp_path, refused, table, words):
+    path = write(tmp_path / "t", table)
+    refused(lambda: rows.read_jsonl(path, FIELDS, ["task_id", "turn"]), f"{path}", *words)
+
+
+def test_a_key_of_several_fields_may_share_some(tmp_path):
+    table = [ROW, dict(ROW, turn=2), dict(ROW, task_id="b")]
+    assert len(rows.read_jsonl(write(tmp_path / "t", table), FIELDS, ["task_id", "turn"])) == 3
+    assert len(rows.read_jsonl(write(tmp_path / "t", [ROW, ROW]), FIELDS)) == 2
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path, refused):
+    refused(lambda: rows.read_jsonl(tmp_path / "none", {}), tmp_path / "none", "No such file")
+    (tmp_path / "latin").write_bytes(b'{"code": "\xe9"}\n')
+    refused(lambda: rows.read_jsonl(tmp_path / "latin", {}), tmp_path / "latin", "row 1", "UTF-8")
+
+
+# ── Writing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = tmp_path / "a folder/that is new/t"
+    rows.write_jsonl(str(path), [ROW, dict(ROW, task_id="é\n\u2028")])
+    assert read(path) == [ROW, dict(ROW, task_id="é\n\u2028")]
+    assert [file.name for file in path.parent.iterdir()] == ["t"]
+
+
+def test_a_file_under_its_own_name_is_whole(tmp_path):
+    """Writing that fails in the middle leaves the file of before as it was."""
+
+    def two_lines():
+        yield "new\n"
+        raise RuntimeError
+
+    path = tmp_path / "t"
+    path.write_text("old\n")
+    with pytest.raises(RuntimeError):
+        rows.write_text(str(path), two_lines())
+    assert path.read_text() == "old\n"
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file/t"
+    refused(lambda: rows.write_jsonl(str(path), [ROW]), path, "cannot be written")
+
+
+# ── Going on after a kill ────────────────────────────────────────────────────────────────────────
+
+SETTINGS = dict(seed=0, policy="x")
+
+
+def test_logged_rows_are_passed_on_and_found_by_the_next_call(tmp_path):
+    path = str(tmp_path / "new/t")
+    log = rows.log_rows(path, SETTINGS, iter([dict(k=0), dict(k=1), dict(k=2)]))
+    assert next(log) == dict(k=0)
+    assert next(log) == dict(k=1)
+    # The call ends here, as a generator that is closed does.
+    log.close()
+    assert rows.finished_rows(path, SETTINGS) == [dict(k=0), dict(k=1)]
+
+
+def test_the_row_that_was_cut_in_the_middle_is_dropped(tmp_path):
+    part = json.dumps(SETTINGS) + '\n{"k": 0}\n{"k": 1}\n{"k": 2'
+    (tmp_path / "t.part").write_text(part)
+    assert rows.finished_rows(str(tmp_path / "t"), SETTINGS) == [dict(k=0), dict(k=1)]
+    (tmp_path / "t.part").write_text(json.dumps(SETTINGS))
+    assert rows.finished_rows(str(tmp_path / "t"), SETTINGS) == []
+
+
+def test_rows_of_other_settings_are_not_taken_over(tmp_path):
+    path = str(tmp_path / "t")
+    assert rows.finished_rows(path, SETTINGS) == []
+    list(rows.log_rows(path, SETTINGS, [dict(k=0)]))
+    assert rows.finished_rows(path, dict(SETTINGS, seed=1)) == []
+
+
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(batch_size=0), "--batch-size is 0: too small"),
+        (dict(n=[1, 0]), "--n is 0: too small"),
+        (dict(seed=-1), "--seed is -1: too small"),
+        (dict(lr=0.0), "--lr is 0.0: too small"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(refused, flags, words):
+    refused(lambda: rows.check_numbers(Namespace(**flags)), words)
+
+
+def test_numbers_that_make_sense_pass():
+    rows.check_numbers(Namespace(seed=0, n=[1, 5], lr=1e-9, strict=False, out="0", previous=None))
+    rows.check_numbers(Namespace(temperature=0.0), may_be_zero=("temperature",))
+
+
+def test_every_line_is_indented():
+    assert rows.indent("a\n  b", by=2) == "  a\n    b"
