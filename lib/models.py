@@ -1,6 +1,7 @@
 """Checkpoints, devices and memory: what every stage with a model needs and no lecture is about."""
 
 import contextlib
+import gc
 import os
 import shutil
 
@@ -25,6 +26,21 @@ def pick_device():
     return "cpu"
 
 
+@contextlib.contextmanager
+def uncollected():
+    """Load without the garbage collector, which would find nothing and take half a second.
+
+    transformers imports what a model needs when it is asked for it, and those modules stay.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@uncollected()
 def load_tokenizer(path):
     """The tokenizer of a checkpoint folder or hub name; it must have a chat template."""
     try:
@@ -36,6 +52,7 @@ def load_tokenizer(path):
     return tokenizer
 
 
+@uncollected()
 def load_policy(path, dtype=None):
     """π from a checkpoint folder or hub name → (model, tokenizer).
 
@@ -53,6 +70,7 @@ def load_policy(path, dtype=None):
         return model.to(device).eval(), tokenizer
 
 
+@uncollected()
 def load_classifier(path):
     """A model with one scalar output per sequence → (model, were its head's weights in the file?).
 

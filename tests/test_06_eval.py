@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -9,20 +10,20 @@ from conftest import candidate, chat, contents, environment, problem, stage
 
 from lib.models import context_length, load_policy
 
-search = stage(6)
+evaluate = stage(6)
 
 NAN = pytest.approx(float("nan"), nan_ok=True)
 
 
 def arm_of(rule, n, variant="real", temperature=0.7):
-    return search.Arm(rule, n, temperature, variant)
+    return evaluate.Arm(rule, n, temperature, variant)
 
 
 # ── The rules ────────────────────────────────────────────────────────────────────────────────────
 
 
 def picks_of_rules(candidates, coin):
-    return {rule: search.pick(rule, candidates, coin) for rule in search.RULES}
+    return {rule: evaluate.pick(rule, candidates, coin) for rule in evaluate.RULES}
 
 
 def test_rules_by_hand():
@@ -48,12 +49,12 @@ def test_rules_by_hand_where_no_candidate_passes_the_public_tests():
     assert picks_of_rules(four, coin=0.3) == expected
 
     # PT is then Random.
-    assert search.pick("PT", four, 0.99) == search.pick("Random", four, 0.99) == 3
+    assert evaluate.pick("PT", four, 0.99) == evaluate.pick("Random", four, 0.99) == 3
 
 
 def test_the_oracle_would_rather_go_on_than_stop_on_a_wrong_answer():
-    assert search.pick("oracle", [candidate(True), candidate()], 0.0) == 1
-    assert search.pick("oracle", [candidate(True), candidate(True)], 0.9) == 0
+    assert evaluate.pick("oracle", [candidate(True), candidate()], 0.0) == 1
+    assert evaluate.pick("oracle", [candidate(True), candidate(True)], 0.9) == 0
 
 
 # ── Algorithm 2, one problem ─────────────────────────────────────────────────────────────────────
@@ -61,7 +62,7 @@ def test_the_oracle_would_rather_go_on_than_stop_on_a_wrong_answer():
 
 def test_an_episode_by_hand():
     """The picks and the feedback that was heard, nothing else, become the next state."""
-    episode = search.episode(problem("a"), arm_of("LV", 2), 3, seed=0)
+    episode = evaluate.episode(problem("a"), arm_of("LV", 2), 3, seed=0)
     state = next(episode)
     assert state == [dict(role="user", content="Write f for a.")]
 
@@ -89,7 +90,7 @@ def test_an_episode_by_hand():
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_an_episode_stops_when_the_public_tests_pass_and_whatever_the_hidden_ones_say(hidden):
-    episode = search.episode(problem("a"), arm_of("PT", 2), 3, seed=0)
+    episode = evaluate.episode(problem("a"), arm_of("PT", 2), 3, seed=0)
     state = next(episode)
     candidates = [candidate(hidden=True), candidate(public=True, hidden=hidden)]
     assert episode.send((state, candidates)) == 1
@@ -98,7 +99,7 @@ def test_an_episode_stops_when_the_public_tests_pass_and_whatever_the_hidden_one
 
 
 def test_a_fresh_episode_starts_every_turn_from_the_problem():
-    episode = search.episode(problem("a"), arm_of("Random", 1, "fresh"), 2, seed=0)
+    episode = evaluate.episode(problem("a"), arm_of("Random", 1, "fresh"), 2, seed=0)
     state = next(episode)
     episode.send((state, [candidate(code="y1")]))
     assert episode.send("o1") == chat("Write f for a.")
@@ -106,7 +107,7 @@ def test_a_fresh_episode_starts_every_turn_from_the_problem():
 
 def test_random_tosses_a_new_coin_for_each_problem_turn_and_seed():
     def picks_of(task, seed):
-        episode = search.episode(problem(task), arm_of("Random", 100), 2, seed)
+        episode = evaluate.episode(problem(task), arm_of("Random", 100), 2, seed)
         state = next(episode)
         picks = []
         for _ in range(2):
@@ -121,12 +122,12 @@ def test_random_tosses_a_new_coin_for_each_problem_turn_and_seed():
 
 def test_controls_change_what_is_heard():
     feedback = {"a": "o_a", "b": "o_b", "c": "o_c"}
-    assert search.feedback_heard("real", feedback) == feedback
+    assert evaluate.feedback_heard("real", feedback) == feedback
     swapped = {"a": "o_b", "b": "o_c", "c": "o_a"}
-    assert search.feedback_heard("swapped", feedback) == swapped
+    assert evaluate.feedback_heard("swapped", feedback) == swapped
     failed = dict.fromkeys("abc", "The program failed.")
-    assert search.feedback_heard("failed", feedback) == failed
-    assert search.feedback_heard("removed", feedback) == dict.fromkeys("abc", "")
+    assert evaluate.feedback_heard("failed", feedback) == failed
+    assert evaluate.feedback_heard("removed", feedback) == dict.fromkeys("abc", "")
 
 
 # ── Many episodes at once ────────────────────────────────────────────────────────────────────────
@@ -142,7 +143,7 @@ PROBLEMS = [problem("a"), problem("b"), problem("c")]
 def search_rows(arms, codes, turns=3):
     """The rows of a search with stubs, and what it asked to sample, turn by turn."""
     sample, judge, score, requests = environment(codes)
-    rows = list(search.search(PROBLEMS, arms, turns, sample, judge, score, 0))
+    rows = list(evaluate.search(PROBLEMS, arms, turns, sample, judge, score, 0))
     return rows, requests
 
 
@@ -193,7 +194,7 @@ def test_each_distinct_program_is_judged_and_scored_once():
         return score(programs)
 
     arms = [arm_of("LV", 2), arm_of("PT", 2)]
-    list(search.search(PROBLEMS, arms, 3, sample, judge_and_note, score_and_note, 0))
+    list(evaluate.search(PROBLEMS, arms, 3, sample, judge_and_note, score_and_note, 0))
     assert len(judged) == len(set(judged))
     assert judged == scored
     assert ("c", "bad") in judged
@@ -201,8 +202,8 @@ def test_each_distinct_program_is_judged_and_scored_once():
 
 def check_that_hidden_results_steer_nothing():
     """Other hidden results, the same states, picks and stops for all rules but the oracle."""
-    arms = [arm_of(rule, 2) for rule in search.RULES[:4]]
-    arms += [arm_of("Random", 1, variant) for variant in search.CONTROLS]
+    arms = [arm_of(rule, 2) for rule in evaluate.RULES[:4]]
+    arms += [arm_of("Random", 1, variant) for variant in evaluate.CONTROLS]
     runs = []
     for passes_hidden in (
         lambda task, code: code == "good",
@@ -211,7 +212,7 @@ def check_that_hidden_results_steer_nothing():
         lambda task, code: False,
     ):
         sample, judge, score, requests = environment(CODES, passes_hidden)
-        rows = list(search.search(PROBLEMS, arms, 3, sample, judge, score, 0))
+        rows = list(evaluate.search(PROBLEMS, arms, 3, sample, judge, score, 0))
         fields = ("rule", "variant", "task_id", "turn", "messages", "picked")
         decisions = [[row[field] for field in fields] for row in rows]
         runs.append((decisions, [list(request) for request in requests]))
@@ -249,7 +250,7 @@ def first(candidates, coin):
     ],
 )
 def test_a_broken_rule_is_caught(monkeypatch, rule, broken, check):
-    pick = search.pick
+    pick = evaluate.pick
 
     def broken_pick(any_rule, candidates, coin):
         if any_rule == rule:
@@ -263,7 +264,7 @@ def test_a_broken_rule_is_caught(monkeypatch, rule, broken, check):
 
 def test_states_of_the_controls_turn_by_turn():
     codes = {task: [[f"bad{k}{task}"] for k in (1, 2, 3)] for task in "abc"}
-    arms = [arm_of("Random", 1, variant) for variant in ("real", *search.CONTROLS)]
+    arms = [arm_of("Random", 1, variant) for variant in ("real", *evaluate.CONTROLS)]
     rows, _ = search_rows(arms, codes)
     states = {(row["variant"], row["task_id"], row["turn"]): contents(row["messages"]) for row in rows}
 
@@ -281,9 +282,7 @@ def test_states_of_the_controls_turn_by_turn():
 
 def test_swapped_feedback_is_of_a_problem_that_is_still_open():
     """b stops at once, so a hears c and c hears a: there is no feedback that says "passed"."""
-    rows, _ = search_rows([arm_of("Random", 1, "swapped")], CODES, turns=2)
-    states = {(row["task_id"], row["turn"]): contents(row["messages"]) for row in rows}
-    codes = {**CODES, "c": [["bad3", "b"], *CODES["c"][1:]]}
+    codes = dict(CODES, c=[["bad3", "b"], ["bad", "b"]])
     rows, _ = search_rows([arm_of("Random", 1, "swapped")], codes, turns=2)
     states = {(row["task_id"], row["turn"]): contents(row["messages"]) for row in rows}
     assert ("b", 2) not in states
@@ -294,23 +293,16 @@ def test_swapped_feedback_is_of_a_problem_that_is_still_open():
 # ── With a model ─────────────────────────────────────────────────────────────────────────────────
 
 
-class Flags:
-    """What sampling takes from the command line."""
-
-    max_new_tokens = 4
-    batch_size = 64
-    seed = 0
-
-
 def test_more_candidates_begin_with_those_of_fewer(tiny):
     """Rules and N are compared on the same draws: noise belongs to (problem, candidate, turn)."""
     policy, tokenizer = load_policy(str(tiny))
-    room = context_length(policy) - Flags.max_new_tokens
+    args = Namespace(max_new_tokens=4, batch_size=64, seed=0)
+    room = context_length(policy) - args.max_new_tokens
     state = json.dumps(chat("Write f for a."))
 
     def sample(n, temperature=0.7, turn=1):
-        wanted = {search.Draw("a", temperature, state, i): turn for i in range(n)}
-        drawn = search.sample_draws(wanted, policy, tokenizer, room, Flags)
+        wanted = {evaluate.Draw("a", temperature, state, i): turn for i in range(n)}
+        drawn = evaluate.sample_draws(wanted, policy, tokenizer, room, args)
         return [drawn[draw][1] for draw in wanted]
 
     five = sample(5)
@@ -320,21 +312,15 @@ def test_more_candidates_begin_with_those_of_fewer(tiny):
     assert len(set(sample(5, temperature=0.0))) == 1
 
 
-def test_the_arms_of_a_search(monkeypatch):
+def test_the_arms_of_a_search():
     """Greedy, N = 1, each control, then every rule for each N above 1; LV needs a verifier."""
-
-    class Args:
-        n = [1, 5]
-        temperature = 0.7
-        controls = ["fresh", "swapped"]
-        verifier = ["v"]
-
+    args = Namespace(n=[1, 5], temperature=0.7, controls=["fresh", "swapped"], verifier=["v"])
     single = [arm_of("Random", 1, temperature=0.0), arm_of("Random", 1)]
     single += [arm_of("Random", 1, "fresh"), arm_of("Random", 1, "swapped")]
-    assert search.make_arms(Args) == single + [arm_of(rule, 5) for rule in search.RULES]
-    Args.verifier = []
+    assert evaluate.make_arms(args) == single + [arm_of(rule, 5) for rule in evaluate.RULES]
+    args.verifier = []
     without = [arm_of(rule, 5) for rule in ("Random", "PT", "oracle")]
-    assert search.make_arms(Args) == single + without
+    assert evaluate.make_arms(args) == single + without
 
 
 # ── Measures ─────────────────────────────────────────────────────────────────────────────────────
@@ -355,32 +341,32 @@ FIVE = [dict(c, scores=[c["score"], -c["score"]]) for c in (V, W, X, Y, Y)]
 
 def test_the_last_pick_is_carried_forward():
     # A public pass alone is not correct.
-    assert search.carry_forward(PICKS["a"], 3) == [0, 1, 1]
-    assert search.carry_forward(PICKS["b"], 3) == [0, 0, 0]
-    assert search.carry_forward(PICKS["c"], 3) == [0, 0, 1]
-    assert search.carry_forward(PICKS["c"], 2) == [0, 0]
-    assert search.carry_forward([], 2) == [NAN, NAN]
+    assert evaluate.carry_forward(PICKS["a"], 3) == [0, 1, 1]
+    assert evaluate.carry_forward(PICKS["b"], 3) == [0, 0, 0]
+    assert evaluate.carry_forward(PICKS["c"], 3) == [0, 0, 1]
+    assert evaluate.carry_forward(PICKS["c"], 2) == [0, 0]
+    assert evaluate.carry_forward([], 2) == [NAN, NAN]
 
 
 def test_recovery_is_the_next_turn_of_open_episodes_beside_fresh_samples():
     # Fresh are the samples after the first, which began the episode: w, x, y, y.
-    assert search.recovery(PICKS["a"], FIVE, 1) == (1.0, 0.75)
-    assert search.recovery(PICKS["a"], FIVE, 2) == (NAN, NAN)
-    assert search.recovery(PICKS["b"], FIVE, 1) == (NAN, NAN)
-    assert search.recovery(PICKS["c"], FIVE[2:], 1) == (0.0, 1.0)
-    assert search.recovery(PICKS["c"], FIVE[2:], 2) == (1.0, 1.0)
-    assert search.recovery(PICKS["a"], FIVE[:1], 1) == (1.0, NAN)
+    assert evaluate.recovery(PICKS["a"], FIVE, 1) == (1.0, 0.75)
+    assert evaluate.recovery(PICKS["a"], FIVE, 2) == (NAN, NAN)
+    assert evaluate.recovery(PICKS["b"], FIVE, 1) == (NAN, NAN)
+    assert evaluate.recovery(PICKS["c"], FIVE[2:], 1) == (0.0, 1.0)
+    assert evaluate.recovery(PICKS["c"], FIVE[2:], 2) == (1.0, 1.0)
+    assert evaluate.recovery(PICKS["a"], FIVE[:1], 1) == (1.0, NAN)
 
 
 def test_lost_is_a_public_pass_with_a_hidden_fail():
-    lost = {task: search.is_lost(picks, FIVE) for task, picks in PICKS.items()}
+    lost = {task: evaluate.is_lost(picks, FIVE) for task, picks in PICKS.items()}
     assert lost == {"a": 0.0, "b": 1.0, "c": 0.0}
-    assert search.is_lost([(False, False)], FIVE) == 0.0
+    assert evaluate.is_lost([(False, False)], FIVE) == 0.0
 
 
 def test_best_of_n_by_hand():
     def accuracies(rule, which=0):
-        return [search.best_of(FIVE, rule, n, which) for n in (1, 2, 3, 4)]
+        return [evaluate.best_of(FIVE, rule, n, which) for n in (1, 2, 3, 4)]
 
     # w, the first that passes, is wrong.
     assert accuracies("PT") == [0, 0, 0, 0]
@@ -400,21 +386,21 @@ def test_pass_at_k_equals_enumeration(correct, total, k):
     outcomes = [1] * correct + [0] * (total - correct)
     draws = list(itertools.combinations(outcomes, k))
     expected = sum(map(max, draws)) / len(draws)
-    assert search.pass_at(k, correct, total) == pytest.approx(expected)
+    assert evaluate.pass_at(k, correct, total) == pytest.approx(expected)
 
 
 def test_the_oracle_of_n_is_pass_at_n():
     # Three of five are correct: 1 − (2 · 1) / (5 · 4).
-    assert search.best_of(FIVE, "oracle", 2) == pytest.approx(0.9)
+    assert evaluate.best_of(FIVE, "oracle", 2) == pytest.approx(0.9)
 
 
 def test_pairwise_accuracy_counts_each_program_once():
     """x and y (1, 4) against v and w (2, 3): 2 of 4 pairs, though y was sampled twice."""
-    assert search.pairwise(FIVE) == search.pairwise(FIVE, 1) == 0.5
+    assert evaluate.pairwise(FIVE) == evaluate.pairwise(FIVE, 1) == 0.5
 
     # Candidates of one kind have no pair.
-    assert search.pairwise(FIVE[:2]) == NAN
-    assert search.pairwise(FIVE[2:]) == NAN
+    assert evaluate.pairwise(FIVE[:2]) == NAN
+    assert evaluate.pairwise(FIVE[2:]) == NAN
 
 
 # ── Intervals ────────────────────────────────────────────────────────────────────────────────────
@@ -425,7 +411,7 @@ def estimate(values, runs=None, groups=None, resamples=1000):
     runs = runs or ["r"] * len(values)
     groups = groups or ["g"] * len(values)
     keys = list(zip(runs, groups, range(len(values))))
-    return search.interval(search.resample(keys, resamples), values)
+    return evaluate.interval(evaluate.resample(keys, resamples), values)
 
 
 def test_what_cannot_vary_has_no_interval():
@@ -464,7 +450,7 @@ def test_runs_are_resampled_as_a_whole():
 
 def test_problems_of_a_group_are_resampled_too():
     """One group of two problems: each of the draws (1, 1), (1, 0), (0, 1), (0, 0) is as likely."""
-    drawn = search.resample([("r", "g", 0), ("r", "g", 1)], 4000)
+    drawn = evaluate.resample([("r", "g", 0), ("r", "g", 1)], 4000)
     assert set(map(tuple, drawn.tolist())) == {(2, 0), (1, 1), (0, 2)}
     assert (drawn[:, 0] == 1).mean() == pytest.approx(0.5, abs=0.03)
 
@@ -472,8 +458,8 @@ def test_problems_of_a_group_are_resampled_too():
 def test_the_interval_is_over_the_problems_that_count():
     """Two of four count. Resamples divide by how often these two were drawn: ½, 1 and 0."""
     drawn = np.array([[1, 1, 1, 1], [2, 0, 2, 0], [0, 2, 1, 1]])
-    weighted = search.interval(drawn, [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])
-    with_nan = search.interval(drawn, [1.0, 0.0, np.nan, np.nan])
+    weighted = evaluate.interval(drawn, [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])
+    with_nan = evaluate.interval(drawn, [1.0, 0.0, np.nan, np.nan])
     for mean, low, high in (weighted, with_nan):
         assert mean == 0.5
         assert low == pytest.approx(0.025)

@@ -1,0 +1,513 @@
+"""lib/report.py: what a table cell says, each section by hand, the picture, and a whole report."""
+
+import random
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import candidate, chat, environment, problem, read, run, stage, write
+
+from lib import report
+
+evaluate = stage(6)
+
+ONE = evaluate.Arm("Random", 1, 0.7, "real")
+GREEDY = ONE._replace(temperature=0.0)
+SWAPPED = ONE._replace(variant="swapped")
+LV = evaluate.Arm("LV", 5, 0.7, "real")
+PT_LV = evaluate.Arm("PT+LV", 5, 0.7, "real")
+
+UP = "+100.0 [+100.0, +100.0] above zero"
+SAME = "+0.0 [+0.0, +0.0] inside the noise"
+
+
+def make_results(keys, right=None, **fields):
+    """Results of problems, a run or a group unless named; right: {(policy, arm): (turns, K)}."""
+    keys = [key if isinstance(key, tuple) else ("r", key, key) for key in keys]
+    results = report.Results(measures=evaluate, runs=["r"], keys=keys, **fields)
+    results.drawn = evaluate.resample(keys)
+    results.right = right or {}
+    results.picks = results.picks or dict.fromkeys(results.right, {})
+    if right:
+        results.turns = len(next(iter(right.values())))
+    return results
+
+
+def right_after(*shares):
+    """Of two problems, which are correct after turn 1, 2, …: none, the first, or both."""
+    return np.array([[share >= 0.5, share == 1.0] for share in shares], float)
+
+
+# ── Cells ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_names_of_arms_and_methods():
+    assert report.label(GREEDY) == "greedy"
+    assert report.label(ONE) == "N = 1"
+    assert report.label(SWAPPED) == "N = 1, swapped"
+    assert report.label(PT_LV) == "PT+LV, N = 5"
+    assert report.method_of("mucode_code-12") == "mucode_code"
+    assert report.method_of("base") == "base"
+
+
+def test_policies_stand_in_the_order_of_methods_and_iterations():
+    policies = {"rft-1", "mucode-10", "mucode-2", "other-1", "base"}
+    expected = ["base", "mucode-2", "mucode-10", "rft-1", "other-1"]
+    assert report.in_order(policies, evaluate) == expected
+
+
+def test_a_share_is_in_percent_and_of_the_problems_that_count():
+    results = make_results("ab")
+    assert report.share(results, np.array([1.0, 1.0])) == "100.0 [100.0, 100.0]"
+    assert report.share(results, np.array([1.0, 0.0])) == "50.0 [0.0, 100.0]"
+    assert report.share(results, np.array([1.0, np.nan])) == "100.0 [100.0, 100.0]"
+    assert report.share(results, np.array([np.nan, np.nan])) == "–"
+
+
+def test_a_difference_is_paired_by_problem():
+    """The accuracies vary from problem to problem, their difference does not."""
+    rng = random.Random(0)
+    keys = [("r", group, f"{group}{k}") for group in range(40) for k in range(5)]
+    results = make_results(keys)
+    base = np.array([float(rng.random() < 0.5) for _ in keys])
+    assert report.difference(results, base, base) == SAME
+    assert report.difference(results, base + 0.01, base) == "+1.0 [+1.0, +1.0] above zero"
+    assert report.difference(results, base, base + 0.01) == "-1.0 [-1.0, -1.0] below zero"
+    assert report.difference(results, base, base * np.nan) == "–"
+
+
+def test_differences_are_of_the_first_three_turns_and_the_last():
+    right = {
+        ("a", ONE): np.array([[0.0], [0], [0], [1], [0], [1]]),
+        ("b", ONE): np.array([[0.0], [1], [0], [0], [1], [0]]),
+    }
+    results = make_results("x", right)
+    text = report.contrasts(results, ["which"], [(["a − b"], ("a", ONE), ("b", ONE))])
+    head, _, row = text.splitlines()
+    assert head == "| which | turn 1 | turn 2 | turn 3 | turn 6 |"
+    means = [cell.split()[0] for cell in row.split(" | ")[1:]]
+    assert means == ["+0.0", "-100.0", "+0.0", "+100.0"]
+
+
+# ── Sections ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def four_turns():
+    """Two problems, four turns, a base and an RFT policy that is better in every arm."""
+    right = {
+        ("base", GREEDY): right_after(0, 0, 0, 1),
+        ("base", ONE): right_after(0, 0, 0, 0),
+        ("base", LV): right_after(0, 0, 0, 0),
+        ("base", PT_LV): right_after(0, 0, 0.5, 0.5),
+        ("rft-1", GREEDY): right_after(0, 0, 0.5, 0),
+        ("rft-1", ONE): right_after(0, 0, 0, 0),
+        ("rft-1", LV): right_after(0, 0, 0.5, 0),
+        ("rft-1", PT_LV): right_after(0.5, 0.5, 1, 1),
+    }
+    return make_results("ab", right, policies=["base", "rft-1"])
+
+
+def test_beside_the_papers_tables(four_turns):
+    """They are of turn 3, though there is a fourth."""
+    text = report.paper_section(four_turns, ["base", "rft-1"], "rft-1")
+    head, _, base, rft = text.splitlines()[:4]
+    assert head == (
+        "| after turn 3 | greedy | the paper's | rft-1 − this row "
+        "| PT+LV, N = 5 | the paper's | rft-1 − this row |"
+    )
+    gain = "+50.0 [+0.0, +100.0] inside the noise"
+    assert base == (
+        f"| base | 0.0 [0.0, 0.0] | 35.1 | {gain} | 50.0 [0.0, 100.0] | 47.3 | {gain} |"
+    )
+    assert rft == (
+        "| rft-1 | 50.0 [0.0, 100.0] | 31.1 |  | 100.0 [100.0, 100.0] | 46.7 |  |"
+    )
+    assert "| LV | 50.0 [0.0, 100.0] | 43.3 |" in text
+    assert "| PT+LV | 100.0 [100.0, 100.0] | 51.1 |" in text
+
+
+def test_the_share_of_the_gain_that_is_the_content_of_feedback():
+    """Real feedback repairs 2 problems of 4, the control one of them: half of the gain is lost."""
+
+    def section(times):
+        def repeat(*turns):
+            return np.array(turns).repeat(times, axis=1)
+
+        right = {
+            ("p", ONE): repeat([0, 0, 0, 1.0], [1, 1, 0, 1]),
+            ("p", SWAPPED): repeat([0, 0, 0, 1.0], [1, 0, 0, 1]),
+        }
+        results = make_results(list(map(str, range(4 * times))), right)
+        return report.feedback_section(results, ["p"], ONE)
+
+    start = "| p | another problem's feedback |"
+    assert f"{start} +25.0 [+" in section(10)
+    assert f"{start} 50 [" in section(10)
+
+    # Of four problems nobody can tell that anything was gained.
+    assert f"{start} – |" in section(1)
+
+
+def test_recovery_beside_fresh_samples_for_the_same_problems():
+    """After turn 1 a and c are open; a is repaired. Of fresh samples 3 of 4 and 3 of 3 are right.
+
+    b has stopped with a hidden fail: one problem of three.
+    """
+    wrong = candidate(True)
+    correct = candidate(True, True)
+    keys = [("r", "g", "a"), ("r", "g", "b"), ("r", "h", "c")]
+    picks = [
+        [(False, False), (True, True)],
+        [(True, False)],
+        [(False, False), (False, False), (True, True)],
+    ]
+    turn1 = [[wrong, wrong, *[correct] * 3], [wrong] * 5, [wrong, *[correct] * 3]]
+    results = make_results(keys, picks={("p", ONE): dict(zip(keys, picks))})
+    results.turn1 = {"p": dict(zip(keys, turn1))}
+    results.turns = 3
+    head, _, first, second = report.recovery_section(results, ["p"], ONE).splitlines()
+    assert head.startswith("| policy | t | open after turn t | correct at turn t + 1 |")
+    assert head.endswith("| of all, by turn 3: stopped by a public pass with a hidden fail |")
+    assert re.sub(r" \[.*?\]", "", first) == (
+        "| p | 1 | 2 | 50.0 | 87.5 | -37.5 inside the noise | 33.3 |"
+    )
+    assert second == "| p | 2 | 1 | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | " + SAME + " |  |"
+
+
+def test_accuracy_by_the_number_of_candidates_and_by_verifier():
+    """Two verifiers: the first likes the wrong program, the second the correct one."""
+    two = [
+        dict(candidate(True, False, code="bad"), scores=[1.0, 0.0]),
+        dict(candidate(True, True, code="good"), scores=[0.0, 1.0]),
+    ]
+    results = make_results("a", verifiers=dict(p=["own", "other"]))
+    results.turn1 = dict(p={results.keys[0]: two})
+    none, half, full = (f"{share} [{share}, {share}]" for share in ("0.0", "50.0", "100.0"))
+    assert report.candidates_section(results, "p").splitlines() == [
+        "| rule | N = 1 | N = 2 |",
+        "| --- | --- | --- |",
+        f"| Random | {half} | {half} |",
+        f"| PT | {none} | {none} |",
+        f"| oracle | {half} | {full} |",
+        f"| LV, own | {none} | {none} |",
+        f"| PT+LV, own | {none} | {none} |",
+        f"| LV, other | {none} | {full} |",
+        f"| PT+LV, other | {none} | {full} |",
+    ]
+
+
+def test_a_verifier_is_held_against_the_policys_own():
+    """Of one pair the own verifier has it right, the other not. The second problem has no pair."""
+    pair = [
+        dict(candidate(True, True, code="good"), scores=[1.0, 0.0]),
+        dict(candidate(code="bad"), scores=[0.0, 1.0]),
+    ]
+    results = make_results("ab", policies=["p"], verifiers=dict(p=["own", "other"]))
+    results.turn1 = dict(p=dict(zip(results.keys, [pair, pair[:1]])))
+    _, _, own, other = report.verifier_section(results).splitlines()
+    assert own == "| p | own | 100.0 [100.0, 100.0] | 1 |  |"
+    assert other == f"| p | other | 0.0 [0.0, 0.0] | 1 | {UP} |"
+
+
+def test_a_program_is_told_once_for_each_policy():
+    def rows(policy, *codes):
+        return [
+            dict(policy=policy, turn=turn, messages=chat("x"), candidates=[candidate(code=code)])
+            for turn, code in enumerate(codes, 1)
+        ]
+
+    greedy = {"base": {"a": rows("base", "one", "one")}, "rft-1": {"a": rows("rft-1", "one", "two")}}
+    text = report.stories_section(make_results("a", greedy=greedy), "rft-1")
+    turns = re.findall("(?:base|rft-1), turn .", text)
+    assert turns == ["base, turn 1", "base, turn 2", "rft-1, turn 1", "rft-1, turn 2"]
+    assert text.count("the same program again") == 1
+    assert re.findall("```python\n(.*)", text) == ["one", "one", "two"]
+    assert text.count("→ one is wrong") == 2
+
+
+def test_the_stories_begin_with_what_the_policy_repairs_and_the_base_does_not():
+    bad = candidate(code="bad")
+    lucky = candidate(True, code="lucky")
+    good = candidate(True, True, code="good")
+
+    def rows(policy, *candidates):
+        return [
+            dict(policy=policy, turn=turn, messages=chat("x"), candidates=[best])
+            for turn, best in enumerate(candidates, 1)
+        ]
+
+    greedy = {
+        "base": {
+            "at once": rows("base", good),
+            "both": rows("base", bad, good),
+            "repaired": rows("base", bad, lucky),
+        },
+        "p": {
+            "at once": rows("p", good),
+            "both": rows("p", bad, good),
+            "repaired": rows("p", bad, good),
+        },
+    }
+    text = report.stories_section(make_results("a", greedy=greedy), "p", most=2)
+    assert re.findall("### (.*)", text) == ["repaired", "at once"]
+    assert "→ passes the public tests, fails a hidden one" in text
+    assert "→ correct" in text
+
+
+def test_what_a_policy_was_made_from(tmp_path):
+    labels = {
+        "mucode-1": dict(steps=9, overruled=1, examples=8, wrong=2),
+        "rft-1": dict(steps=9, examples=4, wrong=1),
+    }
+    for policy in ("base", "mucode-1", "rft-1"):
+        (tmp_path / policy / "policy").mkdir(parents=True)
+        write(tmp_path / policy / "policy/metrics.jsonl", [dict(loss_last=0.5)])
+        if policy in labels:
+            write(tmp_path / policy / "examples.metrics.jsonl", [labels[policy]])
+    epochs = [dict(pairwise=0.8, kept=False), dict(pairwise=0.9, kept=True)]
+    (tmp_path / "base/verifier").mkdir()
+    write(tmp_path / "base/verifier/metrics.jsonl", epochs)
+
+    # A row for each policy, in the order of METHODS. Of the verifier's epochs the kept one.
+    expected = {
+        "base": dict(loss="0.500", pairwise="0.900"),
+        "mucode-1": dict(steps=9, overruled=1, examples=8, wrong="2 (25%)", loss="0.500"),
+        "rft-1": dict(steps=9, examples=4, wrong="1 (25%)", loss="0.500"),
+    }
+    head, _, *lines = report.training_section(str(tmp_path), evaluate).splitlines()
+    assert head == (
+        "| policy | labels: steps | labels: overruled | labels: examples | labels: wrong "
+        "| policy: loss_last | verifier: pairwise |"
+    )
+    columns = ("steps", "overruled", "examples", "wrong", "loss", "pairwise")
+    rows = [[policy, *(row.get(c, "–") for c in columns)] for policy, row in expected.items()]
+    assert lines == ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+# ── The picture ──────────────────────────────────────────────────────────────────────────────────
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_picture_by_hand(four_turns):
+    """A panel for greedy and one for PT+LV; in each a line and its intervals for each policy.
+
+    A panel's plot is 334 pixels wide from x = 52, and 226 high from y = 34. Of four turns the
+    third stands at 52 + 334 · 2.5 / 4 = 260.75; two policies stand 2.5 to its left and right.
+    """
+    root = ElementTree.fromstring(report.picture(four_turns, ["base", "rft-1"]))
+    greedy, best = root.findall(f"{SVG}g")
+    assert [panel.find(f"{SVG}text").text for panel in (greedy, best)] == ["greedy", "PT+LV, N = 5"]
+
+    # Heights of 0, 50 and 100 %: 260, 147 and 34. PT+LV of the base: 0, 0, 50, 50 %.
+    lines = [line.get("points").split() for line in best.findall(f"{SVG}polyline")]
+    heights = [[float(point.split(",")[1]) for point in line] for line in lines]
+    assert heights == [[260.0, 260.0, 147.0, 147.0], [147.0, 147.0, 34.0, 34.0]]
+    assert [line[2] for line in lines] == ["258.3,147.0", "263.3,34.0"]
+
+    # At turn 3 the interval of the base is all, and the other policy's has no height.
+    bars = [bar for bar in best.findall(f"{SVG}path") if bar.get("stroke-width") == "2"]
+    assert [bar.get("d") for bar in bars][2] == "M258.3 260.0V34.0"
+    assert [bar.get("d") for bar in bars][6] == "M263.3 34.0V34.0"
+    assert len(bars) == 8
+
+    # The other panel holds the other arm. Its grid says so: 100 % is at the top.
+    line = greedy.find(f"{SVG}polyline").get("points").split()
+    assert [float(point.split(",")[1]) for point in line] == [260.0, 260.0, 260.0, 34.0]
+    grid = {text.text: float(text.get("y")) - 4 for text in greedy.findall(f"{SVG}text")[1:7]}
+    assert (grid["0 %"], grid["100 %"]) == (260.0, 34.0)
+
+
+def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
+    root = ElementTree.fromstring(report.picture(four_turns, ["base", "rft-1"]))
+    names = [text.text for text in root.findall(f"{SVG}text")]
+    dots = [dot.get("fill") for dot in root.findall(f"{SVG}circle")]
+    assert names == ["base", "rft-1"]
+    assert len(set(dots)) == 2
+    for panel in root.findall(f"{SVG}g"):
+        lines = panel.findall(f"{SVG}polyline")
+        assert [line.get("stroke") for line in lines] == dots
+
+
+# ── A whole report ───────────────────────────────────────────────────────────────────────────────
+
+
+def make_run(path):
+    """The rows of two policies on two problems: the base stays wrong on a, mucode-1 repairs it."""
+    arms = [GREEDY, ONE, *(ONE._replace(variant=variant) for variant in evaluate.CONTROLS)]
+    arms += [evaluate.Arm(rule, 2, 0.7, "real") for rule in evaluate.RULES]
+    problems = [problem("a"), problem("b")]
+    for policy, second in (("base", "bad2"), ("mucode-1", "good")):
+        codes = {"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]}
+        sample, judge, score, _ = environment(codes)
+        verifiers = [f"{policy}/verifier", "base/verifier"]
+        rows = evaluate.search(problems, arms, 2, sample, judge, score, 0)
+        (path / policy).mkdir(parents=True)
+        noted = [dict(row, policy=policy, verifiers=verifiers) for row in rows]
+        write(path / policy / "eval.jsonl", noted)
+    return path
+
+
+def report_of(path, *runs):
+    """The report of runs, as text."""
+    run(6, "report", "--run", *runs, "--out", path)
+    return path.read_text()
+
+
+def test_a_report_of_one_run(tmp_path, capsys):
+    folder = make_run(tmp_path / "run")
+    text = report_of(tmp_path / "one.md", folder)
+    assert "| base | greedy | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |" in text
+    assert "| mucode-1 | greedy | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
+    gain = "+50.0 [+0.0, +100.0] inside the noise"
+    assert f"| mucode-1 − base | greedy | {SAME} | {gain} |" in text
+    assert "| after turn 2 | greedy | the paper's | mucode-1 − this row |" in text
+    assert f"| base | 50.0 [0.0, 100.0] | 35.1 | {gain} |" in text
+    assert "bad is wrong" in text
+
+    # Nothing was trained in this folder, as in humaneval/.
+    assert "## Training" not in text
+
+    # The same bytes again, but for the name of the picture, which lies beside the report.
+    second = report_of(tmp_path / "two.md", folder)
+    assert second == text.replace("(one.svg)", "(two.svg)")
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    ElementTree.parse(tmp_path / "one.svg")
+
+
+def test_a_report_of_two_runs_pools_their_problems(tmp_path, capsys):
+    folders = [make_run(tmp_path / name) for name in ("first", "second")]
+    text = report_of(tmp_path / "o.md", *folders)
+    assert "4 problems in 4 groups, 2 runs" in text
+    assert "resampling runs, groups, then problems" in text
+
+
+def test_rows_become_results(tmp_path):
+    """Two runs of two problems, by hand from the codes of make_run."""
+    folders = [str(make_run(tmp_path / name)) for name in ("first", "second")]
+    results = report.read_runs(folders, evaluate)
+    first, second = folders
+    assert results.keys == [(f, task, task) for f in (first, second) for task in "ab"]
+    assert results.policies == ["base", "mucode-1"]
+    assert results.turns == 2
+
+    # a: bad, then good. b: good at once, which stops; it is carried on.
+    picks = results.picks["mucode-1", GREEDY]
+    assert picks[second, "a", "a"] == [(False, False), (True, True)]
+    assert picks[second, "b", "b"] == [(True, True)]
+    assert results.right["mucode-1", GREEDY].tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]
+    assert results.right["base", GREEDY].tolist() == [[0, 1, 0, 1], [0, 1, 0, 1]]
+
+    # Three greedy rows a run, of 3 tokens and one program each. Of turn 1, the two candidates.
+    assert results.spent["mucode-1", GREEDY] == [2 * 3 * 3, 2 * 3]
+    codes = [c["code"] for c in results.turn1["mucode-1"][first, "b", "b"]]
+    assert codes == ["good", "bad"]
+    assert {row["policy"] for row in results.greedy["base"]["a"]} == {"base"}
+    assert len(results.greedy["base"]["a"]) == 2
+
+
+def test_a_report_subtracts_the_right_way(tmp_path, capsys):
+    """Four turns of one problem.
+
+    LV, PT+LV and the oracle pick the correct candidate at once, Random and PT at turn 4 alone.
+    """
+    bad = candidate(code="bad")
+    good = candidate(True, True, code="good")
+    rows = []
+    for turn in (1, 2, 3, 4):
+        for arm in [GREEDY, ONE, *(evaluate.Arm(rule, 2, 0.7, "real") for rule in evaluate.RULES)]:
+            two = [bad, good] if turn < 4 else [good, bad]
+            is_sharp = arm.rule in ("LV", "PT+LV", "oracle")
+            row = dict(
+                arm._asdict(),
+                policy="base",
+                verifiers=["v"],
+                task_id="a",
+                turn=turn,
+                messages=chat("x"),
+                candidates=two[: arm.n],
+                picked=1 if is_sharp and turn < 4 else 0,
+                programs_run=1,
+            )
+            rows.append(row)
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base/eval.jsonl", rows)
+    text = report_of(tmp_path / "o.md", tmp_path)
+
+    # Each rule against the one before it.
+    assert f"| base | LV − Random, N = 2 | {UP} | {UP} | {UP} | {SAME} |" in text
+    assert text.count("| base | LV − Random, N = 2 |") == 1
+    down = "-100.0 [-100.0, -100.0] below zero"
+    assert f"| base | PT − LV, N = 2 | {down} | {down} | {down} | {SAME} |" in text
+    assert f"| base | PT+LV − PT, N = 2 | {UP} |" in text
+    assert f"| base | oracle − PT+LV, N = 2 | {SAME} |" in text
+
+    # What the turns beyond the third bring.
+    assert "turn 4 − turn 3" in text
+    assert f"| base | greedy | {UP} |" in text
+    assert f"| base | PT+LV, N = 2 | {SAME} |" in text
+
+    # The story: `bad` is shown once for three turns.
+    assert text.count("base, turn 1, R_φ") == 1
+    assert text.count("base, turn 2: the same program again") == 1
+    assert text.count("base, turn 4, R_φ") == 1
+
+
+def test_a_report_of_one_candidate_and_no_verifier(tmp_path, capsys):
+    sample, judge, _, _ = environment({"a": [["bad"], ["good"]], "b": [["good"], ["good"]]})
+
+    def score(programs):
+        return dict.fromkeys(programs, ())
+
+    problems = [problem("a"), problem("b")]
+    rows = evaluate.search(problems, [GREEDY, ONE], 2, sample, judge, score, 0)
+    (tmp_path / "base").mkdir()
+    noted = [dict(row, policy="base", verifiers=[]) for row in rows]
+    write(tmp_path / "base/eval.jsonl", noted)
+    text = report_of(tmp_path / "o.md", tmp_path)
+    assert "| base | N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
+
+
+@pytest.mark.parametrize("preset, is_warned", [("toy", False), ("smoke", True)])
+def test_a_smoke_report_says_that_it_means_nothing(tmp_path, capsys, preset, is_warned):
+    folder = make_run(tmp_path / "run")
+    (folder / "settings").write_text(f"PRESET={preset}\nSEED=0\n")
+    text = report_of(tmp_path / "o.md", folder)
+    assert ("mean nothing" in text) is is_warned
+
+
+# ── Bad input ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (dict(picked=None), "'picked'"),
+        (dict(picked=7), "'candidates' or 'picked'"),
+        (dict(picked=-1), "'candidates' or 'picked'"),
+        (dict(candidates=[{}]), "'candidates' or 'picked'"),
+    ],
+)
+def test_rows_that_search_did_not_write_are_refused(tmp_path, refused, change, word):
+    folder = make_run(tmp_path / "run")
+    rows = read(folder / "base/eval.jsonl")
+    write(folder / "base/eval.jsonl", [rows[0], dict(rows[1], **change)])
+    out = tmp_path / "o.md"
+    refused(lambda: report_of(out, folder), "base/eval.jsonl", "row 2", word)
+    assert not out.exists()
+
+
+def test_a_folder_without_a_base_is_refused(tmp_path, refused):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "o.md"
+    refused(lambda: report_of(out, tmp_path / "empty"), tmp_path / "empty", "base/eval.jsonl")
+    assert not out.exists()
+
+
+def test_runs_of_different_policies_are_not_pooled(tmp_path, refused):
+    folders = [make_run(tmp_path / name) for name in ("first", "second")]
+    (folders[1] / "mucode-1").rename(folders[1] / "rft-1")
+    words = [f"{folders[1]}: holds base, rft-1", "base, mucode-1"]
+    refused(lambda: report_of(tmp_path / "o.md", *folders), *words)
