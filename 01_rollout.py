@@ -28,8 +28,7 @@ RUN     in the folder of a run, such as runs/toy:
             --trajectories 8 --max-new-tokens 48 --out try1.samples.jsonl
         python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
             --previous base/turn1.steps.jsonl --max-new-tokens 48 --out try2.samples.jsonl
-        With --server http://localhost:8000/v1 an engine samples instead, and --policy names its
-        model.
+        --server http://localhost:8000/v1 has an engine sample, and --policy names its model.
 COSTS   the café: 4 to 9 s a turn on a CPU core, 3 s of them imports
 
 DIFFERS FROM THE PAPER'S CODE: there sampling is unseeded, and runs with N = 1 stop on hidden
@@ -356,29 +355,19 @@ def sample_here(states, problems, args):
         state["messages"] = messages
 
     # Nothing is sampled yet: the answers come as the caller asks for them.
-    answers = sample(
-        model,
-        tokenizer,
-        prompts=[ids for _, ids in fitted],
-        keys=[key_of(state) for state in states],
-        temperature=args.temperature,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-        seed=args.seed,
-    )
-    return answers, tokenizer
+    prompts = [ids for _, ids in fitted]
+    keys = [key_of(state) for state in states]
+    settings = dict(temperature=args.temperature, max_new_tokens=args.max_new_tokens)
+    settings.update(batch_size=args.batch_size, seed=args.seed)
+    return sample(model, tokenizer, prompts, keys, **settings), tokenizer
 
 
 def sample_by_server(states, args):
     """The same by somebody else's engine → ((index, text, tokens), …)."""
     # Its noise is its own, so each row sends a seed that belongs to it, and hopes for the best.
     seeds = [int(noise(args.seed, *key_of(state), 1)[0] * 2**31) for state in states]
-    body = dict(
-        model=args.policy,
-        temperature=args.temperature,
-        top_p=1.0,
-        max_tokens=args.max_new_tokens,
-    )
+    body = dict(model=args.policy, temperature=args.temperature, top_p=1.0)
+    body["max_tokens"] = args.max_new_tokens
     return sample_remotely(args.server, body, states, seeds, without_oldest, args.concurrency)
 
 

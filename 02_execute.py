@@ -1,22 +1,22 @@
 r"""Stage 02 · execute: run every program on its tests, and say in one line what went wrong.
 
-What it does in μCode (Section 3). The environment of the MDP is a Python interpreter. An action y_t
-is a whole program. Running it on the PUBLIC tests gives the observation o_t that the next turn may
-read. Running it on the public and the HIDDEN tests gives the oracle reward R(x, y) = 1 iff all of
-them pass (`reward`). R depends on the problem and the program only, never on the history: so each
-distinct (problem, program) runs once, however often it was sampled.
+WHAT IT DOES IN μCODE (Section 3)
+  The environment of the MDP is a Python interpreter. An action y_t is a whole program. Running it
+  on the PUBLIC tests gives the observation o_t, which the next turn may read. Running it on the
+  public and the HIDDEN tests gives the oracle reward R(x, y): 1 if all of them pass, else 0. R
+  depends on the problem and the program alone, never on the history. So each distinct program of a
+  problem runs once, however often it was sampled.
 
-Who judges. A program that shares a process with its tests can cheat: exit with status 0 before the
-first assert, return an object whose == always says True, look for the expected values in memory.
-So the tests stay HERE, in the judge. The program runs in a process of its own, in a cage. When a
-test calls f(3), the judge sends the plain data 3 over a socket and gets plain data back, and the
-comparison happens in the judge. There is nothing to forge: a forged reply is just an answer, right
-or wrong like any other.
+WHO JUDGES
+  A program that shares a process with its tests can cheat: exit with status 0 before the first
+  assert, return an object whose == always says True, look for the expected values in memory. So the
+  tests stay HERE, in the judge, and the program runs in a caged process of its own. When a test
+  calls f(3), the judge sends the plain data 3 over a socket, gets plain data back, and compares:
 
-    judge (this file: tests, verdicts)  ── f(3) ──→  program (a process of its own, caged)
-                                        ←── 4 ───
+      judge (this file: tests, verdicts)  ── f(3) ──→  program (a process of its own, caged)
+                                          ←── 4 ───
 
-lib/sandbox.py is the arrows and lib/zygote.py the cage: to be skipped at first reading.
+  lib/sandbox.py is the arrows and lib/zygote.py the cage. Skip both at first reading.
 
 READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
         *.samples.jsonl  completion y_t (stage 01)
@@ -26,9 +26,9 @@ WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedba
 RUN     in the folder of a run, such as runs/toy:
         python ../../02_execute.py --problems problems/train.jsonl \
             --samples base/turn1.samples.jsonl --out try1.steps.jsonl
-COSTS   about 2 ms per distinct program on two cores. No GPU, standard library only
+COSTS   about 2 ms per distinct program on two cores, and nothing but the standard library
 
-Differs from the paper's code: there, tests and program share a process, and the verdict is what
+DIFFERS FROM THE PAPER'S CODE: there, tests and program share a process, and the verdict is what
 that process prints. Feedback is a raw traceback of any length with random paths in it.
 """
 
@@ -79,6 +79,7 @@ def read_problems(path):
 
 
 def all_tests(problem):
+    """Public and hidden tests together, where only their form matters."""
     return problem["public_tests"] + problem["hidden_tests"]
 
 
@@ -109,7 +110,7 @@ def extract_code(completion):
     blocks = FENCE.findall(completion)
     python_blocks = [code for language, code in blocks if language.lower() in PYTHON]
     any_blocks = [code for _, code in blocks]
-    code = (python_blocks or any_blocks or [completion])[0]
+    code = (python_blocks or any_blocks or [completion])[0]  # the first of the best kind
     # A byte order mark would be a syntax error.
     return code.lstrip("\ufeff\r\n").rstrip()
 
@@ -126,10 +127,8 @@ class CompiledTest(NamedTuple):
 
     code: CodeType
     expected: CodeType | None
-    # What feedback calls the test: the call, or the assert that ends it. None without an assert.
-    shown: ast.AST | None
-    # The names that it looks up, the program's among them.
-    names: set
+    shown: ast.AST | None  # what feedback calls the test: the call, or the assert that ends it
+    names: set  # that it looks up, the program's among them
 
 
 @functools.cache
@@ -176,6 +175,7 @@ def names_in(code):
 
 def names_in_tests(problem):
     """The names that the set-up code and the tests in Python look up."""
+    # Set-up code may call the program, too.
     sources = [problem["setup"]]
     sources += [test for test in all_tests(problem) if isinstance(test, str)]
     return set().union(*(compile_test(source).names for source in sources))
@@ -191,7 +191,7 @@ def run_assert(program, names, source):
     """Run one test in Python, with `names` as its globals → None, or feedback."""
     test = compile_test(source)
     expected = UNKNOWN
-    program.calls.clear()
+    program.calls.clear()  # explain_assert looks at those of this test alone
 
     # What happened, as a predicate: "gave 3", "raised ValueError …". None if the test passes.
     try:
@@ -286,7 +286,7 @@ def show(value):
 
 
 def show_call(name, args, kwargs):
-    """f([3, 1], reverse=True)"""
+    """The source of a call, such as f([3, 1], reverse=True)."""
     shown = [short(show(value), 60) for value in args]
     shown += [f"{key}={short(show(value), 60)}" for key, value in kwargs.items()]
     return f"{name}({', '.join(shown)})"
@@ -298,6 +298,7 @@ def show_text(text):
 
 
 def short(text, limit=120):
+    """The beginning of a text: feedback must stay short."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -307,8 +308,7 @@ def short(text, limit=120):
 class Verdict(NamedTuple):
     public_passed: bool
     hidden_passed: bool
-    # o_t, about the first PUBLIC test that fails. "" where all of them pass.
-    feedback: str
+    feedback: str  # o_t, about the first PUBLIC test that fails. "" where all of them pass.
 
 
 def reward(row):
@@ -323,7 +323,7 @@ def judge(zygote, limits, problem, code):
     then for the public tests, then for the hidden ones. A script has them for each test.
     """
     if not code:
-        return Verdict(False, False, "There is no program in this answer.")
+        return Verdict(False, False, "There is no program in this answer.")  # nothing to run
 
     # The first failure of either kind, as feedback; None where all tests pass.
     is_script = any(isinstance(test, dict) for test in all_tests(problem))
@@ -382,7 +382,7 @@ def load(program, problem):
     # decide its tests: only the entry point may be called like one (MBPP/126 defines `sum`).
     entry_point = problem["entry_point"]
     wanted = names_in_tests(problem) - set(dir(builtins)) | {entry_point}
-    names = {}
+    names = {}  # the globals of the tests
     try:
         names = program.load(wanted)
         if entry_point not in names:
@@ -402,16 +402,7 @@ def load(program, problem):
     return names, None
 
 
-def execute(
-    problems,
-    programs,
-    timeout=5.0,
-    workers=None,
-    memory=1024,
-    feedback=300,
-    strict=False,
-    progress=True,
-):
+def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
     """Judge each distinct program once: (task_id, code) pairs → {pair: Verdict}.
 
     timeout in seconds (see `judge`), workers at the same time (by default as many as cores), memory
@@ -420,19 +411,19 @@ def execute(
     # The distinct ones, in order.
     programs = list(dict.fromkeys(programs))
     limits = {"timeout": timeout, "memory": memory, "feedback": feedback}
-    progress = progress and sys.stderr.isatty()
 
     def judge_program(zygote, program):
         task_id, code = program
         return judge(zygote, limits, problems[task_id], code)
 
+    # As they come, in the order of the programs.
     verdicts = {}
     try:
         for program, verdict in run_all(judge_program, programs, limits, workers, strict):
             verdicts[program] = verdict
             # On a terminal, count.
             is_last = len(verdicts) == len(programs)
-            if progress and (is_last or len(verdicts) % 100 == 0):
+            if sys.stderr.isatty() and (is_last or len(verdicts) % 100 == 0):
                 end = "\n" if is_last else ""
                 print(f"\r  executing {len(verdicts)}/{len(programs)}", end=end, file=sys.stderr)
     except NoSandbox as refusal:
@@ -440,9 +431,27 @@ def execute(
     return verdicts
 
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add = ap.add_argument
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
+
+
+def print_summary(steps, program_count, out):
+    """Say how many passed, and show one program with its feedback."""
+    public_rate = sum(step["public_passed"] for step in steps) / len(steps)
+    correct_rate = sum(map(reward, steps)) / len(steps)
+    print(
+        f"02 execute: {len(steps)} steps, {program_count} distinct programs; "
+        f"public tests passed by {public_rate:.1%}, correct {correct_rate:.1%} → {out}"
+    )
+    # The first program that has feedback. Half a surrogate pair cannot be printed.
+    example = next((step for step in steps if step["feedback"]), steps[0])
+    text = f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
+    text += f"  feedback: {example['feedback'] or '(passes)'}"
+    print(text.encode("utf-8", "replace").decode())
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
     add("--problems", required=True, help="problems.jsonl")
     add("--samples", required=True, help="what stage 01 wrote")
     add("--out", required=True, help="steps.jsonl to write")
@@ -450,13 +459,16 @@ def main():
     add("--timeout", type=float, default=5.0, help=seconds)
     add("--memory", type=int, default=1024, help="MB of address space per program [%(default)s]")
     add("--feedback", type=int, default=300, help="characters of feedback at most [%(default)s]")
-    cores = os.cpu_count()
-    add("--workers", type=int, default=cores, help="programs that run at a time [%(default)s]")
+    add("--workers", type=int, default=os.cpu_count(), help="programs at a time [%(default)s]")
     add("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
-    args = ap.parse_args()
+    args = parser.parse_args()
     check_numbers(args)
+    return args
 
+
+def main():
     # Read the problems and the samples y_t.
+    args = parse_args()
     problems = read_problems(args.problems)
     fields = {"task_id": str, "trajectory": int, "turn": int, "messages": list, "completion": str}
     samples = read_jsonl(args.samples, fields, STEP_KEY)
@@ -469,30 +481,13 @@ def main():
     programs = [(sample["task_id"], extract_code(sample["completion"])) for sample in samples]
     limits = (args.timeout, args.workers, args.memory, args.feedback)
     verdicts = execute(problems, programs, *limits, strict=args.require_sandbox)
+    # A step is the sample and its verdict.
     steps = []
     for sample, program in zip(samples, programs):
         _, code = program
-        steps.append({**sample, "code": code, **verdicts[program]._asdict()})
+        steps.append(dict(sample, code=code, **verdicts[program]._asdict()))
     write_jsonl(args.out, steps)
     print_summary(steps, len(verdicts), args.out)
-
-
-def print_summary(steps, program_count, out):
-    """Say how many passed, and show one program with its feedback."""
-    public_rate = sum(step["public_passed"] for step in steps) / len(steps)
-    right_rate = sum(map(reward, steps)) / len(steps)
-    print(
-        f"02 execute: {len(steps)} steps, {program_count} distinct programs; "
-        f"public tests passed by {public_rate:.1%}, right {right_rate:.1%} → {out}"
-    )
-    # The first program that has feedback.
-    example = next((step for step in steps if step["feedback"]), steps[0])
-    text = (
-        f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
-        f"  feedback: {example['feedback'] or '(passes)'}"
-    )
-    # Half a surrogate pair cannot be printed.
-    print(text.encode("utf-8", "replace").decode())
 
 
 if __name__ == "__main__":

@@ -358,10 +358,8 @@ def problems_with_both(programs, path):
     problem = "no problem has both a correct and a wrong program"
     if len(kinds) == 1:
         problem = f"no program is {'wrong' if True in kinds else 'correct'}"
-    stop(
-        f"{path}: {problem} by fields 'public_passed' and 'hidden_passed', so there is nothing to "
-        "tell apart; sample more trajectories or other problems"
-    )
+    reason = "by fields 'public_passed' and 'hidden_passed', so there is nothing to tell apart"
+    stop(f"{path}: {problem} {reason}; sample more trajectories or other problems")
 
 
 def main_train(args):
@@ -382,11 +380,8 @@ def main_train(args):
         problem = problems[task_id]
         sequences = [encode_program(tokenizer, problem["prompt"], code) for code in codes]
         if max(map(len, sequences)) > room:
-            stop(
-                f"{args.problems}, task_id '{task_id}': field 'prompt' and a program have more "
-                f"than the {room} tokens that {args.base} can read; leave the problem out or use "
-                "another model"
-            )
+            where = f"{args.problems}, task_id '{task_id}': field 'prompt' and a program"
+            stop(f"{where} exceed the {room} tokens of {args.base}; leave the problem out")
         part = validation if is_held_out(problem.get("group", task_id)) else training
         part.append((sequences, list(codes.values())))
     if not training:  # a handful of problems: nothing to hold out
@@ -430,10 +425,7 @@ def main_score(args):
 
     # A verifier whose training diverged must not choose what is imitated.
     if any(score != score for score in scores.values()):  # NaN
-        stop(
-            f"{args.verifier}: its scores are not numbers, for its training went astray; train "
-            "it with a lower --lr"
-        )
+        stop(f"{args.verifier}: its scores are not numbers; train it with a lower --lr")
 
     # Every step of D, with its score.
     scored = [dict(step, score=scores[step["task_id"], step["code"]]) for step in steps]

@@ -281,11 +281,9 @@ def main():
     settings = settings_of(args.method, args)
     examples = make_examples(steps, **settings)
     if not examples:
-        stop(
-            f"{args.scored}: no example for method '{args.method}', as no step has both "
-            "'public_passed' and 'hidden_passed'; sample more trajectories or start from a "
-            "better base"
-        )
+        reason = "as no step has both 'public_passed' and 'hidden_passed'"
+        advice = "sample more trajectories or start from a better base"
+        stop(f"{args.scored}: no example for method '{args.method}', {reason}; {advice}")
 
     # The counts are written first: where the examples are, their counts are too.
     correct = {(step["task_id"], step["completion"]) for step in steps if execute.reward(step)}

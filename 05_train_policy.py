@@ -211,15 +211,14 @@ def encode_examples(located, model, tokenizer, base):
 
         # Without a mask, or without room, there is nothing to train on.
         if example is None:
+            reason = f"not a prefix of prompt + completion under the template of {base}"
             stop(
-                f"{where}: field 'prompt' is not a prefix of prompt + completion under the "
-                f"template of {base}, so the loss cannot be masked; use another template"
+                f"{where}: field 'prompt' is {reason}; no loss mask is right, use another template"
             )
-        if len(example[0]) > room:
-            stop(
-                f"{where}: fields 'prompt' and 'completion' have {len(example[0])} tokens, the "
-                f"context of {base} has {room}; leave the example out"
-            )
+        ids, _ = example
+        if len(ids) > room:
+            excess = f"have {len(ids)} tokens, the context of {base} has {room}"
+            stop(f"{where}: fields 'prompt' and 'completion' {excess}; leave the example out")
         examples.append(example)
     return examples
 

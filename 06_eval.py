@@ -5,12 +5,10 @@ WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
   it. If they pass, or t = T, that is the answer. Else the picked program and its feedback, and
   nothing else, go into s_{t+1}. The rules:
 
-      Random   any of the N                   PT      the first that passes the public tests,
-      LV       argmax of the verifier R_φ             or Random if none does
-      oracle   a correct program if there     PT+LV   argmax of R_φ among those that pass,
-               is one: the bound of all               or among all if none does
-               rules at a turn (it alone
-               reads hidden results)
+      Random   any of the N              PT      the first that passes public tests, else Random
+      LV       argmax of R_φ             PT+LV   argmax of R_φ among those that pass, else LV
+      oracle   a correct program, if there is one: the bound of all rules at a turn. No other rule
+               reads hidden results.
 
   Greedy is Random with N = 1 at temperature 0. Controls, with N = 1, ask whether feedback is read:
 
@@ -230,21 +228,16 @@ def judge_candidates(drawn, judge, score, programs):
 
 def sample_draws(wanted, policy, tokenizer, room, args):
     """`sample` of search, by a model: a call of stage 01's sampler for each temperature."""
+    settings = dict(max_new_tokens=args.max_new_tokens, batch_size=args.batch_size, seed=args.seed)
     drawn = {}
     for temperature in sorted({draw.temperature for draw in wanted}):
         # Equal states are fitted once, and their candidates differ by their noise alone.
         draws = [draw for draw in wanted if draw.temperature == temperature]
         fitted = rollout.fit_all(tokenizer, [json.loads(draw.state) for draw in draws], room)
-        answers = rollout.sample(
-            policy,
-            tokenizer,
-            prompts=[ids for _, ids in fitted],
-            keys=[(draw.task_id, draw.candidate, wanted[draw]) for draw in draws],
-            temperature=temperature,
-            max_new_tokens=args.max_new_tokens,
-            batch_size=args.batch_size,
-            seed=args.seed,
-        )
+        prompts = [ids for _, ids in fitted]
+        keys = [(draw.task_id, draw.candidate, wanted[draw]) for draw in draws]
+        settings["temperature"] = temperature
+        answers = rollout.sample(policy, tokenizer, prompts, keys, **settings)
         for i, completion, tokens in answers:
             messages, _ = fitted[i]
             drawn[draws[i]] = messages, completion, tokens

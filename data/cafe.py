@@ -293,7 +293,7 @@ def make_demonstrations(rng, combinations, count):
     earlier = []
     for task_id, programs in tries.items():
         earlier += [(task_id, program) for program in programs[:-1]]
-    verdicts = execute.execute(problems, earlier, progress=False)
+    verdicts = execute.execute(problems, earlier)
 
     for task_id, programs in tries.items():
         yield make_chat(problems[task_id], programs, verdicts)

@@ -307,7 +307,7 @@ class Zygote:
 
     def fork(self):
         """A process for one program → (our end of its socket, its number)."""
-        while True:
+        for _ in range(3):
             try:
                 sock = self.ordered or self.order()
                 pid = json.loads(self.reader.readline())
@@ -319,6 +319,7 @@ class Zygote:
                 self.process.wait()
                 self.start()
                 self.wait_until_ready()
+        raise NoSandbox(f"programs cannot be started under a limit of {self.memory} MB")
 
     def end(self, pid):
         """Have the process of a program killed."""

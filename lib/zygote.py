@@ -123,16 +123,17 @@ SOURCE = "<program>"
 
 def run_zygote(control, memory):
     """The zygote: lock up, then fork a process for each program and end it when told to."""
+    # First, so that it ends here where Python itself does not fit.
+    set_limits(memory)
     # What every program may want. Scripts use exit and quit, and -S leaves them out.
     for name in COMMON.split():
         importlib.import_module(name)
     builtins.exit = builtins.quit = sys.exit
 
-    # Lock up, then tell the judge what is missing.
-    set_limits(memory)
+    # Lock up, then tell the judge that it is ready, and what is missing.
     missing, close_door = cage()
-    control.sendall(json.dumps(missing).encode() + b"\n")
     rehearse()
+    control.sendall(json.dumps(missing).encode() + b"\n")
 
     # Orders of the judge: "+" with a socket is to fork, "-" and a number to end that process.
     zygote = os.getpid()

@@ -1,10 +1,11 @@
-"""How fast is stage 02? Beside one plain `python -I -S -c` a program, and beside a bare fork of a warm Python.
+"""How fast is stage 02, beside a plain `python -I -S -c` per program and a bare fork of a warm Python?
 
     python tests/bench_execute.py --problems mbpp/*.jsonl humaneval/test.jsonl [--workers 2]
 
-Reference programs with all their tests (the floor and the plain run execute them in one process, as one may with programs
-one trusts). The problems files are those of data/mbpp.py and data/humaneval.py: all of HumanEval and the first 300 of
-MBPP, without #123, which works for 3 s. Then 20,000 programs in one call: memory and descriptors must not grow.
+Reference programs with all their tests. The floor and the plain run execute them in one process, as
+one may with programs that one trusts. The problems files are those of data/mbpp.py and
+data/humaneval.py: all of HumanEval and the first 300 of MBPP, without #123, which works for 3 s.
+Then 20,000 programs: memory and descriptors must not grow.
 """
 
 import argparse
@@ -26,16 +27,14 @@ def whole(p):
 
 
 def plain(jobs, workers):
-    def one(p):
-        return (
-            subprocess.run(
-                [sys.executable, "-I", "-S", "-c", whole(p)], capture_output=True
-            ).returncode
-            == 0
-        )
+    """A new Python per program → did it end well?"""
+
+    def run(p):
+        command = [sys.executable, "-I", "-S", "-c", whole(p)]
+        return subprocess.run(command, capture_output=True).returncode == 0
 
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(one, jobs))
+        return list(pool.map(run, jobs))
 
 
 FORK = """
@@ -51,79 +50,86 @@ for source in sys.stdin.read().split("\\0"):
 
 
 def floor(jobs, workers):
-    command = [sys.executable, "-I", "-S", "-c", FORK.format(common=", ".join(execute.COMMON))]
-    runs = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(workers)]
+    """A fork of a warm Python per program."""
+    modules = ", ".join(COMMON.split())
+    command = [sys.executable, "-I", "-S", "-c", FORK.format(common=modules)]
+
+    def run(k):
+        sources = "\0".join(map(whole, jobs[k::workers]))
+        subprocess.run(command, input=sources, text=True, check=True)
+
     with ThreadPoolExecutor(workers) as pool:
-        list(
-            pool.map(
-                lambda k: runs[k].communicate("\0".join(map(whole, jobs[k::workers]))),
-                range(workers),
-            )
-        )
+        list(pool.map(run, range(workers)))
 
 
-def timed(name, work, count):
-    def cpu():
-        return sum(
-            getattr(resource.getrusage(who), f)
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            for f in ("ru_utime", "ru_stime")
-        )
+def cpu_seconds():
+    """CPU time of this process and of those that have ended under it."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
-    wall, spent = time.monotonic(), cpu()
-    result = work()
-    wall, spent = time.monotonic() - wall, cpu() - spent
-    print(
-        f"{name:28s} {count / wall:7.0f} programs/s {1000 * spent / count:7.2f} CPU-ms a program",
-        flush=True,
-    )
+
+def timed(name, work, *args, count):
+    """Print how long work(*args) takes per program → its result."""
+    wall = time.monotonic()
+    cpu = cpu_seconds()
+    result = work(*args)
+    wall = time.monotonic() - wall
+    cpu = cpu_seconds() - cpu
+    rate = f"{count / wall:7.0f} programs/s {1000 * cpu / count:7.2f} CPU-ms per program"
+    print(f"{name:28s} {rate}", flush=True)
     return result
+
+
+def choose(problems):
+    """All of HumanEval, and the first 300 of MBPP."""
+    mbpp = [p for task, p in problems.items() if task.startswith("MBPP") and task != "MBPP/123"]
+    mbpp.sort(key=lambda p: int(p["task_id"].split("/")[1]))
+    return [p for task, p in problems.items() if task.startswith("HumanEval")] + mbpp[:300]
+
+
+def endure(problems, jobs, count, workers):
+    """Many programs in four calls, and the memory and the descriptors of this process after each."""
+    for part in range(4):
+        programs = []
+        while len(programs) < count // 4:
+            p = jobs[len(programs) % len(jobs)]
+            programs.append((p["task_id"], f"{p['reference']}\n# {part} {len(programs)}"))
+        arguments = (problems, programs, 10.0, workers)
+        timed(f"{len(programs)} more", execute.execute, *arguments, count=len(programs))
+
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+        megabytes = pages * resource.getpagesize() >> 20
+        print(f"  after it: {megabytes} MB, {len(os.listdir('/proc/self/fd'))} descriptors")
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--problems", required=True, nargs="+", help="problems files")
-    ap.add_argument("--workers", type=int, default=2)
-    ap.add_argument(
-        "--many", type=int, default=20_000, help="programs of the endurance run; 0 leaves it out"
-    )
+    add = ap.add_argument
+    add("--problems", required=True, nargs="+", help="problems files")
+    add("--workers", type=int, default=2, help="programs at a time [%(default)s]")
+    add("--many", type=int, default=20_000, help="programs of the endurance run, or 0 [%(default)s]")
     args = ap.parse_args()
-    problems = {t: p for path in args.problems for t, p in execute.read_problems(path).items()}
-    number = lambda t: int(t.split("/")[1])
-    jobs = [p for t, p in problems.items() if t.startswith("HumanEval")]
-    jobs += sorted(
-        (p for t, p in problems.items() if t.startswith("MBPP") and t != "MBPP/123"),
-        key=lambda p: number(p["task_id"]),
-    )[:300]
-    pairs = [(p["task_id"], p["reference"]) for p in jobs]
-    print(f"{len(jobs)} programs, {args.workers} workers, Python {sys.version.split()[0]}")
+
+    problems = {}
+    for path in args.problems:
+        problems.update(execute.read_problems(path))
+    jobs = choose(problems)
+    programs = [(p["task_id"], p["reference"]) for p in jobs]
+    count = len(jobs)
+    print(f"{count} programs, {args.workers} workers, Python {sys.version.split()[0]}")
+
+    # Twice, since the first call of each warms the machine up.
     for _ in range(2):
-        timed("plain python -I -S -c", lambda: plain(jobs, args.workers), len(jobs))
-        timed("bare fork, the floor", lambda: floor(jobs, args.workers), len(jobs))
-        verdicts = timed(
-            "02_execute.py",
-            lambda: execute.execute(problems, pairs, 10.0, args.workers, progress=False),
-            len(jobs),
-        )
-        wrong = [(t, v) for (t, _), v in verdicts.items() if v[:2] != (True, True)]
+        timed("plain python -I -S -c", plain, jobs, args.workers, count=count)
+        timed("bare fork, the floor", floor, jobs, args.workers, count=count)
+        arguments = (problems, programs, 10.0, args.workers)
+        verdicts = timed("02_execute.py", execute.execute, *arguments, count=count)
+        wrong = [(task, v) for (task, _), v in verdicts.items() if v[:2] != (True, True)]
         assert not wrong, wrong
-
-    def state():
-        pages = int(open("/proc/self/statm").read().split()[1])
-        return f"{pages * resource.getpagesize() >> 20} MB, {len(os.listdir('/proc/self/fd'))} descriptors"
-
-    for part in range(4 if args.many else 0):
-        some = [
-            (p["task_id"], f"{p['reference']}\n# {part} {k}")
-            for k in range(args.many // 4 // len(jobs) + 1)
-            for p in jobs
-        ][: args.many // 4]
-        timed(
-            f"{len(some)} more",
-            lambda: execute.execute(problems, some, 10.0, args.workers, progress=False),
-            len(some),
-        )
-        print(f"  after it: {state()}")
+    if args.many:
+        endure(problems, jobs, args.many, args.workers)
 
 
 if __name__ == "__main__":

@@ -1,66 +1,143 @@
-"""How fast does stage 01 sample? Beside what transformers offers, on the same prompts with the same policy.
+"""How fast does stage 01 sample? Beside what transformers offers, on the same prompts and policy.
 
-    python tests/bench_sample.py --policy runs/toy/base/policy --problems runs/toy/problems/train.jsonl [--count 1024] [--trajectories 8]
+    python tests/bench_sample.py --policy runs/toy/base/policy \
+        --problems runs/toy/problems/train.jsonl [--count 1024] [--trajectories 8]
 
-The first turn of --trajectories of each problem (1: no two prompts are alike), temperature 0.7, batches of --batch-size. `generate` gets
-the prompts in the order of the file, as a plain loop would hand them over, and again sorted by length; then with a static cache, and by continuous batching (`generate_batch`).
-Tokens are those up to the end token. The texts differ, because the noise does; their number of tokens hardly does.
+The first turn of --trajectories of each problem (1: no two prompts are alike), at temperature 0.7,
+in batches of --batch-size. `generate` gets the prompts in the order of the file, as a plain loop
+would hand them over, and sorted by length; then with a static cache, and by continuous batching
+(`generate_batch`). Tokens are those up to the end token. The texts differ, because the noise does;
+their number of tokens hardly does.
 """
-import argparse, importlib, json, os, sys, time
+
+import argparse
+import importlib
+import os
+import sys
+import time
+
+import torch
+from transformers import GenerationConfig
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lib.models import load_policy, stop_ids
+from lib.rows import read_jsonl
+
 rollout = importlib.import_module("01_rollout")
 
 
+def sample_by_stage(model, tokenizer, prompts, args):
+    """Stage 01 → tokens sampled."""
+    answers = rollout.sample(
+        model,
+        tokenizer,
+        prompts,
+        keys=[("bench", i, 1) for i in range(len(prompts))],
+        temperature=0.7,
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+        seed=0,
+    )
+    return sum(tokens for _, _, tokens in answers)
+
+
+def generate(model, prompts, config, batch_size, **more):
+    """transformers' generate, batch by batch → tokens sampled."""
+    ends = torch.tensor(config.eos_token_id, device=model.device)
+    pad = config.pad_token_id
+    total = 0
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        width = max(map(len, batch))
+        padded = [[pad] * (width - len(prompt)) + prompt for prompt in batch]
+        real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch]
+        ids = torch.tensor(padded, device=model.device)
+        mask = torch.tensor(real, device=model.device)
+        output = model.generate(ids, attention_mask=mask, generation_config=config, **more)
+
+        # The end token counts, what follows does not.
+        ended = torch.isin(output[:, width:], ends).int().cumsum(-1)
+        is_sampled = (ended == 0) | (ended.cumsum(-1) == 1)
+        total += int(is_sampled.sum())
+    return total
+
+
+def generate_continuously(model, prompts, config):
+    """transformers' continuous batching → tokens sampled."""
+    answers = model.generate_batch(prompts, generation_config=config, progress_bar=False)
+    return sum(len(answer.generated_tokens) for answer in answers.values())
+
+
+def measure(sample, device):
+    """Call `sample` → (tokens per second, tokens)."""
+    if device.type == "cuda":
+        sample()  # warm
+    began = time.monotonic()
+    tokens = sample()
+    return tokens / (time.monotonic() - began), tokens
+
+
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--policy", required=True)
-    ap.add_argument("--problems", required=True)
-    ap.add_argument("--count", type=int, default=1024, help="rows to sample")
-    ap.add_argument("--trajectories", type=int, default=8, help="rows that share a prompt")
-    ap.add_argument("--max-new-tokens", type=int, default=48)
-    ap.add_argument("--batch-size", type=int, default=256)
-    args = ap.parse_args()
-    import torch
-    from transformers import GenerationConfig
-    model, tokenizer = rollout.load_policy(args.policy)
-    stops, pad = rollout.stop_ids(model, tokenizer), rollout.stop_ids(model, tokenizer)[0]
-    problems = [json.loads(line) for line in open(args.problems)]
-    problems = [problems[i // args.trajectories % len(problems)] for i in range(args.count)]
-    prompts = [rollout.render(tokenizer, [dict(role="user", content=p["prompt"])]) for p in problems]
-    config = GenerationConfig(do_sample=True, temperature=0.7, top_k=0, top_p=1.0, max_new_tokens=args.max_new_tokens, eos_token_id=stops, pad_token_id=pad)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--policy", required=True)
+    add("--problems", required=True)
+    add("--count", type=int, default=1024, help="rows to sample [%(default)s]")
+    add("--trajectories", type=int, default=8, help="rows that share a prompt [%(default)s]")
+    add("--max-new-tokens", type=int, default=48)
+    add("--batch-size", type=int, default=256)
+    args = parser.parse_args()
 
-    def stage():
-        keys = [(p["task_id"], i, 1) for i, p in enumerate(problems)]
-        return sum(tokens for *_, tokens in rollout.sample(model, tokenizer, prompts, keys, 0.7, args.max_new_tokens, args.batch_size, 0))
+    # The policy and the prompts.
+    model, tokenizer = load_policy(args.policy)
+    problems = read_jsonl(args.problems, dict(prompt=str))
+    prompts = []
+    for i in range(args.count):
+        problem = problems[i // args.trajectories % len(problems)]
+        prompts.append(rollout.render(tokenizer, rollout.first_messages(problem)))
+    by_length = sorted(prompts, key=len)
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    print(
+        f"{size:.1f} M parameters, {len(prompts)} prompts of {len(by_length[0])} to "
+        f"{len(by_length[-1])} tokens, on {model.device}; torch {torch.__version__}"
+    )
 
-    def generate(prompts, **more):
-        total = 0
-        for start in range(0, len(prompts), args.batch_size):
-            part = prompts[start:start + args.batch_size]
-            width = max(map(len, part))
-            ids = torch.tensor([[pad] * (width - len(p)) + p for p in part], device=model.device)
-            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part], device=model.device)
-            out = model.generate(ids, attention_mask=mask, generation_config=config, **more)[:, width:]
-            ended = torch.isin(out, torch.tensor(stops, device=model.device)).int().cumsum(-1)
-            total += int(((ended == 0) | (ended.cumsum(-1) == 1)).sum())             # the end token counts, what follows does not
-        return total
-
-    def continuous():
-        return sum(len(done.generated_tokens) for done in model.generate_batch(prompts, generation_config=config, progress_bar=False).values())
-
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(prompts)} prompts of {min(map(len, prompts))} to "
-          f"{max(map(len, prompts))} tokens, on {model.device}; torch {torch.__version__}")
-    rates, ways = {}, {"01_rollout.py": stage, "generate": lambda: generate(prompts), "generate, sorted by length": lambda: generate(sorted(prompts, key=len)),
-                       "generate, static cache": lambda: generate(prompts, cache_implementation="static"), "generate_batch, continuous": continuous}
-    for name, way in ways.items():
+    # The samplers.
+    stops = stop_ids(model, tokenizer)
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=0.7,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=args.max_new_tokens,
+        eos_token_id=stops,
+        pad_token_id=stops[0],
+    )
+    size = args.batch_size
+    samplers = {
+        "01_rollout.py": lambda: sample_by_stage(model, tokenizer, prompts, args),
+        "generate": lambda: generate(model, prompts, config, size),
+        "generate, sorted by length": lambda: generate(model, by_length, config, size),
+        "generate, static cache": lambda: generate(
+            model, prompts, config, size, cache_implementation="static"
+        ),
+        "generate_batch, continuous": lambda: generate_continuously(model, prompts, config),
+    }
+    ours = None
+    for name, sample in samplers.items():
         try:
-            if model.device.type == "cuda": way()                                   # warm
-            began = time.monotonic()
-            tokens = way()
-            rates[name] = tokens / (time.monotonic() - began)
-            print(f"{name:30s} {rates[name]:8.0f} tokens/s, {tokens} tokens; 01 is {rates['01_rollout.py'] / rates[name]:.2f} times as fast", flush=True)
-        except Exception as e: print(f"{name:30s} does not run here: {type(e).__name__}: {str(e).splitlines()[0][:120]}", flush=True)
+            rate, tokens = measure(sample, model.device)
+        except Exception as error:
+            # Not every sampler runs on every device.
+            reason = str(error).strip().split("\n")[0][:120]
+            print(f"{name:28s} does not run here: {type(error).__name__}: {reason}", flush=True)
+            continue
+        ours = ours or rate
+        print(
+            f"{name:28s} {rate:8.0f} tokens/s, {tokens} tokens; 01 is {ours / rate:.2f} times as "
+            "fast",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests share: calls of the stages, hand-made rows, stubs for the search, random models."""
+"""What the tests share: calls of the stages, hand-made rows, stubs of a search, random models."""
 
 import importlib
 import json

@@ -160,9 +160,7 @@ def test_sampling_equals_a_naive_loop_for_any_batch(tiny):
         for prompt, uniform, answer in zip(prompts, noises, expected):
             alone = rollout.sample_batch(model, [prompt], uniform[None], 3.0, 12, stops)
             assert alone == [answer]
-        backwards = rollout.sample_batch(
-            model, prompts[::-1], noises[::-1].copy(), 3.0, 12, stops
-        )
+        backwards = rollout.sample_batch(model, prompts[::-1], noises[::-1].copy(), 3.0, 12, stops)
         assert backwards == expected[::-1]
 
 

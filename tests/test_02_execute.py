@@ -22,7 +22,7 @@ ADD = problem(
 def judge(p, code, timeout=5.0):
     """The verdict on one program."""
     program = (p["task_id"], code)
-    return ex.execute({p["task_id"]: p}, [program], timeout, 1, progress=False)[program]
+    return ex.execute({p["task_id"]: p}, [program], timeout, 1)[program]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,7 @@ def test_time_is_limited_and_neighbours_live():
         ("import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(60)"),
         RIGHT[0],
     ]
-    verdicts = ex.execute(
-        {"add": ADD}, [("add", c) for c in codes], timeout=0.5, workers=2, progress=False
-    )
+    verdicts = ex.execute({"add": ADD}, [("add", c) for c in codes], timeout=0.5, workers=2)
     assert [verdicts["add", c][:2] for c in codes] == [(False, False)] * 3 + [(True, True)]
     assert verdicts["add", codes[0]][2] == "`add(1, 2)` ran out of time, expected 3"
     assert verdicts["add", codes[1]][2] == "The program ran out of time while it was loaded."

@@ -28,7 +28,7 @@ GOOD = "def add(a, b): return a + b"
 def judge(p, code, timeout=3.0):
     """The verdict on one program."""
     program = (p["task_id"], code)
-    return ex.execute({p["task_id"]: p}, [program], timeout, 1, progress=False)[program]
+    return ex.execute({p["task_id"]: p}, [program], timeout, 1)[program]
 
 
 # ── A wrong program cannot be taken for a right one ──────────────────────────────────────────────
@@ -357,7 +357,7 @@ def test_the_neighbours_do_not_notice(code):
         ("add", "def add(a, b): return a - b"),
         ("add", GOOD + " # again"),
     ]
-    verdicts = list(ex.execute({"add": ADD}, programs, 0.3, 1, progress=False).values())
+    verdicts = list(ex.execute({"add": ADD}, programs, 0.3, 1).values())
     assert verdicts[0][:2] == (False, False)
     assert len(verdicts[0][2]) <= 300
     assert verdicts[1] == verdicts[3] == (True, True, "")

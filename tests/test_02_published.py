@@ -1,4 +1,8 @@
-"""Stage 02 on published problems: every reference passes; 2,000 mutants get the verdict of a plain run; and 2,000 bits of noise."""
+"""Stage 02 on published problems.
+
+Every reference passes, 2,000 mutants get the verdict of a plain run, and 2,000 bits of noise get
+a verdict.
+"""
 
 import ast
 import json
@@ -8,67 +12,54 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import mbpp
 import pytest
-from conftest import ROOT, SHARED, problem, stage
+from conftest import ROOT, SHARED, problem, read, stage
 
 ex = stage(2)
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::SyntaxWarning"
-)  # of published regular expressions
+# Published regular expressions cause warnings.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 published = pytest.mark.skipif(
     not os.path.isdir(SHARED), reason="needs the published files of MBPP and HumanEval"
 )
-SPLITS = dict(
-    mbpp=dict(source="mbpp.jsonl", train=374, dev=90, test=500),
-    humaneval=dict(source="HumanEval.jsonl.gz", test=164),
-)
+
+# How many problems each split has.
+SPLITS = {
+    "mbpp": {"train": 374, "dev": 90, "test": 500},
+    "humaneval": {"test": 164},
+}
+SOURCES = {"mbpp": f"{SHARED}/mbpp.jsonl", "humaneval": f"{SHARED}/HumanEval.jsonl.gz"}
 
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory):
-    """{task_id: problem} of all splits, through the importers. (MBPP's first ten serve as prompts and are in no split.)"""
+    """{task_id: problem} of all splits, through the importers."""
     found = {}
-    for importer, about in SPLITS.items():
-        out = tmp_path_factory.mktemp(importer)
-        subprocess.run(
-            [
-                sys.executable,
-                f"{ROOT}/data/{importer}.py",
-                "--source",
-                f"{SHARED}/{about['source']}",
-                "--out",
-                out,
-            ],
-            check=True,
-        )
-        for split, count in list(about.items())[1:]:
-            some = ex.read_problems(str(out / f"{split}.jsonl"))
-            assert len(some) == count
-            found.update(some)
-    sys.path.insert(0, os.path.join(ROOT, "data"))
-    import mbpp
+    for name, sizes in SPLITS.items():
+        out = tmp_path_factory.mktemp(name)
+        importer = [sys.executable, f"{ROOT}/data/{name}.py", "--source", SOURCES[name]]
+        subprocess.run([*importer, "--out", out], check=True)
+        for split, size in sizes.items():
+            problems_of_split = ex.read_problems(str(out / f"{split}.jsonl"))
+            assert len(problems_of_split) == size
+            found.update(problems_of_split)
 
-    rows = [json.loads(line) for line in open(f"{SHARED}/mbpp.jsonl")]
-    found.update(
-        (p["task_id"], p) for p in (mbpp.convert(row) for row in rows if row["task_id"] <= 10)
-    )
+    # MBPP's first ten serve as prompts, and are in no split.
+    for row in read(SOURCES["mbpp"]):
+        if row["task_id"] <= 10:
+            p = mbpp.convert(row)
+            found[p["task_id"]] = p
     return found
 
 
 @published
 def test_every_reference_passes_and_a_wrong_program_fails(problems):
     assert len(problems) == 974 + 164
-    wrong = "def {}(*args): return 'wrong'"
-    pairs = [
-        (t, code)
-        for t, p in problems.items()
-        for code in (p["reference"], wrong.format(p["entry_point"]))
-    ]
-    verdicts = ex.execute(problems, pairs, 10.0, progress=False)
-    assert [t for t, p in problems.items() if verdicts[t, p["reference"]] != (True, True, "")] == []
-    assert [
-        t for t, p in problems.items() if all(verdicts[t, wrong.format(p["entry_point"])][:2])
-    ] == []
+    references = [(task, p["reference"]) for task, p in problems.items()]
+    wrong = [(t, f"def {p['entry_point']}(*args): return 'wrong'") for t, p in problems.items()]
+    verdicts = ex.execute(problems, references + wrong, 10.0)
+    assert [pair for pair in references if verdicts[pair] != (True, True, "")] == []
+    assert [pair for pair in wrong if ex.reward(verdicts[pair]._asdict())] == []
 
 
 # ── Mutants: one operator, constant, comparison or return changed ────────────────────────────────
@@ -93,9 +84,9 @@ SWAPS = {
 }
 
 
-def mutate(code, rng):
-    """The program with one place changed, or None."""
-    tree, places = ast.parse(code), []
+def places_to_mutate(tree):
+    """The places of a program where `mutate` can change something, as (node, attribute)."""
+    places = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)) and type(node.op) in SWAPS:
             places.append((node, "op"))
@@ -105,92 +96,109 @@ def mutate(code, rng):
             places.append((node, "value"))
         if isinstance(node, ast.Return) and node.value:
             places.append((node, "return"))
+    return places
+
+
+def mutate(code, rng):
+    """The program with one place changed, or None."""
+    tree = ast.parse(code)
+    places = places_to_mutate(tree)
     if not places:
         return None
-    node, what = rng.choice(places)
-    if what == "op":
+    node, attribute = rng.choice(places)
+    if attribute == "op":
         node.op = SWAPS[type(node.op)]()
-    if what == "ops":
+    elif attribute == "ops":
         node.ops[0] = SWAPS[type(node.ops[0])]()
-    if what == "value":
-        node.value = (
-            not node.value
-            if isinstance(node.value, bool)
-            else node.value + (1 if isinstance(node.value, int) else "x")
-        )
-    if what == "return":
+    elif attribute == "return":
         node.value = ast.Constant(None)
+    elif isinstance(node.value, bool):
+        node.value = not node.value
+    else:
+        node.value += 1 if isinstance(node.value, int) else "x"
     try:
         return ast.unparse(ast.fix_missing_locations(tree))
     except ValueError:
         return None
 
 
+# A plain run: program and tests in one process. From lines of [problem, code, seconds] to lines of
+# [public_passed, hidden_passed].
 PLAIN = """
 import json, os, resource, sys
+
 def passes(code, setup, tests, seconds):
     pid = os.fork()
     if pid == 0:
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             null = os.open(os.devnull, os.O_RDWR)
-            for fd in (0, 1, 2): os.dup2(null, fd)
+            for descriptor in (0, 1, 2):
+                os.dup2(null, descriptor)
             names = {"__name__": "solution"}
-            exec(code, names); exec(setup, names)
-            names = dict(names)     # HumanEval's tests define poly() for themselves, not for the program
-            for test in tests: exec(test, names)
+            exec(code, names)
+            exec(setup, names)
+            # HumanEval's tests define poly() for themselves, not for the program.
+            names = dict(names)
+            for test in tests:
+                exec(test, names)
             os._exit(0)
-        except BaseException: os._exit(1)
+        except BaseException:
+            os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
+
 for line in sys.stdin:
     p, code, seconds = json.loads(line)
-    print(json.dumps([passes(code, p["setup"], p[kind], seconds) for kind in ("public_tests", "hidden_tests")]), flush=True)
+    kinds = (p["public_tests"], p["hidden_tests"])
+    verdict = [passes(code, p["setup"], tests, seconds) for tests in kinds]
+    print(json.dumps(verdict), flush=True)
 """
 
 
 def plain(jobs, seconds):
-    """What a plain run says, program and tests in one process: sound for mutants, which mean no harm."""
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", PLAIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    given = ["".join(json.dumps([*job, seconds]) + "\n" for job in jobs[k::2]) for k in (0, 1)]
-    with ThreadPoolExecutor(2) as pool:
-        said = list(
-            pool.map(lambda run, lines: run.communicate(lines)[0].splitlines(), runs, given)
-        )
+    """The verdicts of plain runs on (problem, code) jobs: sound for mutants, which mean no harm."""
     verdicts = [None] * len(jobs)
-    for k, lines in enumerate(said):
-        verdicts[k::2] = [tuple(json.loads(line)) for line in lines]
+
+    def work(k):
+        lines = "".join(json.dumps([*job, seconds]) + "\n" for job in jobs[k::2])
+        command = [sys.executable, "-c", PLAIN]
+        done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True)
+        verdicts[k::2] = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, (0, 1)))
     return verdicts
+
+
+def compare(problems, jobs, seconds):
+    """Stage 02 beside plain runs → its verdicts, and the jobs where they differ."""
+    programs = [(p["task_id"], code) for p, code in jobs]
+    verdicts = ex.execute(problems, programs, float(seconds))
+    ours = [verdicts[program][:2] for program in programs]
+    theirs = plain(jobs, seconds)
+    return ours, [job for job, a, b in zip(jobs, ours, theirs) if a != b]
 
 
 @published
 def test_mutants_get_the_verdict_of_a_plain_run(problems):
-    rng, jobs, tasks = random.Random(0), [], sorted(problems)
-    tasks.remove("MBPP/123")  # takes 3 s when it is right
+    rng = random.Random(0)
+    jobs = []
+    tasks = sorted(problems)
+    # It takes 3 s when it is right.
+    tasks.remove("MBPP/123")
     while len(jobs) < 2000:
         p = problems[rng.choice(tasks)]
         code = mutate(p["reference"], rng)
         if code:
             jobs.append((p, code))
-    verdicts = ex.execute(problems, [(p["task_id"], code) for p, code in jobs], 1.0, progress=False)
-    ours = [verdicts[p["task_id"], code][:2] for p, code in jobs]
-    # With no public test, ours still asks whether the program loads and defines its function.
-    differ = [
-        (p["task_id"], code, a, b) for (p, code), a, b in zip(jobs, ours, plain(jobs, 1)) if a != b
-    ]
-    again = plain([(problems[t], code) for t, code, _, _ in differ], 20)  # not a matter of time
-    verdicts = ex.execute(problems, [(t, code) for t, code, _, _ in differ], 20.0, progress=False)
-    assert [
-        (t, code, a, b)
-        for (t, code, *_), b in zip(differ, again)
-        for a in [verdicts[t, code][:2]]
-        if a != b
-    ] == []
-    assert 0.05 < sum(map(all, ours)) / len(ours) < 0.5  # some mutants are right, most are not
+
+    # Where they differ, it may be a matter of time.
+    ours, differing = compare(problems, jobs, 1)
+    _, differing = compare(problems, differing, 20)
+    assert [(p["task_id"], code) for p, code in differing] == []
+
+    # Some mutants are right, most are not.
+    assert 0.05 < sum(map(all, ours)) / len(ours) < 0.5
 
 
 # ── Noise ────────────────────────────────────────────────────────────────────────────────────────
@@ -232,39 +240,37 @@ PIECES = [
 ]
 
 
+GOOD = """import math
+
+def f(x):
+    '''One more.'''
+    if x > 3:
+        return int(math.sqrt((x + 1) ** 2))
+    return x + 1"""
+
+
+def make_noise(rng):
+    """Random bytes, good programs that are cut off, and random pieces of bad ones."""
+    noise = []
+    for _ in range(700):
+        text = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 80)))
+        noise.append(text.decode("latin-1"))
+    for _ in range(300):
+        noise.append(GOOD[: rng.randrange(len(GOOD))] + rng.choice(["", "(", "\n", "x"]))
+    for _ in range(1000):
+        noise.append("".join(rng.choices(PIECES, k=rng.randrange(1, 9))))
+    return noise
+
+
 def test_every_program_gets_a_verdict():
-    rng, good = (
-        random.Random(0),
-        (
-            "import math\n"
-            "\n"
-            "def f(x):\n"
-            "    '''One more.'''\n"
-            "    if x > 3:\n"
-            "        return int(math.sqrt((x + 1) ** 2))\n"
-            "    return x + 1"
-        ),
-    )
-    noise = [
-        bytes(rng.randrange(256) for _ in range(rng.randrange(1, 80))).decode("latin-1")
-        for _ in range(700)
-    ]
-    noise += [
-        good[: rng.randrange(len(good))] + rng.choice(["", "(", "\n", "x"]) for _ in range(300)
-    ]
-    noise += ["".join(rng.choices(PIECES, k=rng.randrange(1, 9))) for _ in range(1000)]
-    p = problem()
-    pairs = [("p", ex.extract_code(text)) for text in noise] + [("p", good)]
-    verdicts = ex.execute({"p": p}, pairs, 0.1, progress=False)
-    assert (
-        len(noise) == 2000
-        and set(verdicts) == set(pairs)
-        and verdicts["p", good] == (True, True, "")
-    )
+    noise = make_noise(random.Random(0))
+    assert len(noise) == 2000
+    pairs = [("p", ex.extract_code(text)) for text in noise] + [("p", GOOD)]
+    verdicts = ex.execute({"p": problem()}, pairs, 0.1)
+    assert set(verdicts) == set(pairs)
+    assert verdicts["p", GOOD] == (True, True, "")
     for public, hidden, feedback in verdicts.values():
-        assert (
-            type(public) is type(hidden) is bool
-            and len(feedback) <= 300
-            and (feedback == "") == public
-        )
+        assert type(public) is type(hidden) is bool
+        assert len(feedback) <= 300
+        assert (feedback == "") == public
         json.dumps(feedback).encode()

@@ -5,8 +5,8 @@ from conftest import chat, read, run, stage, step, write
 
 expert = stage(4)
 
-# Problem p has two trajectories that end well: `better` at once, `good` after `wrong`. `half` passes
-# the public tests alone. For q no correct program was sampled.
+# Problem p has two trajectories that end well: `better` at once, `good` after `wrong`. `half`
+# passes the public tests alone. For q no correct program was sampled.
 WRONG = step("p", code="wrong", score=3.0)
 STATE = chat("Write f for p.", WRONG["completion"], "`f(1)` gave 1, expected 2")
 GOOD = step("p", code="good", turn=2, public=True, hidden=True, score=0.5, messages=STATE)
@@ -207,7 +207,9 @@ def test_bad_input_is_refused(tmp_path, refused, rows, flags, words):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("flags", [["--beta-oracle", 0], ["--beta-learned", 1], ["--drop-uncovered"]])
+@pytest.mark.parametrize(
+    "flags", [["--beta-oracle", 0], ["--beta-learned", 1], ["--drop-uncovered"]]
+)
 def test_a_flag_that_the_method_does_not_use_is_refused(tmp_path, refused, flags):
     scored = write(tmp_path / "scored", P + Q)
     call = ("--scored", scored, "--out", tmp_path / "out", "--method", "rft")

@@ -257,7 +257,7 @@ def test_a_broken_rule_is_caught(monkeypatch, rule, broken, check):
             return broken(candidates, coin)
         return pick(any_rule, candidates, coin)
 
-    monkeypatch.setattr(search, "pick", broken_pick)
+    monkeypatch.setattr(evaluate, "pick", broken_pick)
     with pytest.raises(AssertionError):
         check()
 
@@ -266,7 +266,9 @@ def test_states_of_the_controls_turn_by_turn():
     codes = {task: [[f"bad{k}{task}"] for k in (1, 2, 3)] for task in "abc"}
     arms = [arm_of("Random", 1, variant) for variant in ("real", *evaluate.CONTROLS)]
     rows, _ = search_rows(arms, codes)
-    states = {(row["variant"], row["task_id"], row["turn"]): contents(row["messages"]) for row in rows}
+    states = {
+        (row["variant"], row["task_id"], row["turn"]): contents(row["messages"]) for row in rows
+    }
 
     assert [len(states["fresh", "a", turn]) for turn in (1, 2, 3)] == [1, 1, 1]
     assert states["real", "a", 2] == ["Write f for a.", "bad1a", "bad1a is wrong"]

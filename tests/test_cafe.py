@@ -35,7 +35,7 @@ def world():
 
 def judge(problems, programs):
     by_id = {problem["task_id"]: problem for problem in problems}
-    return execute.execute(by_id, programs, progress=False)
+    return execute.execute(by_id, programs)
 
 
 def test_references_pass_and_a_public_test_is_not_in_the_prompt(world):

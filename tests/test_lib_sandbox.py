@@ -65,7 +65,7 @@ def test_deep_data_is_refused():
 def test_arguments_may_have_any_name():
     p = problem(public=["assert f(action=1, function=2, self=3) == 6"], hidden=[])
     code = "def f(action, function, self): return action + function + self"
-    assert ex.execute({"p": p}, [("p", code)], progress=False)["p", code][0]
+    assert ex.execute({"p": p}, [("p", code)])["p", code][0]
 
 
 def test_a_zygote_needs_its_own_file_only():
@@ -90,7 +90,7 @@ def test_a_killed_zygote_is_replaced(monkeypatch):
 
     monkeypatch.setattr(ex, "judge", judge_and_kill)
     programs = [("add", GOOD + "\n" * k + f"# {k}") for k in range(5)]
-    verdicts_of = ex.execute({"add": ADD}, programs, 3.0, 1, progress=False)
+    verdicts_of = ex.execute({"add": ADD}, programs, 3.0, 1)
     assert list(verdicts_of) == programs
     assert set(verdicts_of.values()) == {(True, True, "")}
     assert len(starts) == 2
@@ -153,10 +153,13 @@ def verdict_of(instructions, architecture, number, *args):
             return VERDICTS[operand]
 
 
-# Numbers from the kernel's own tables (asm/unistd.h), so that a column cannot be the other machine's.
-NAMES = "read exit_group openat clone fork execve kill socket unlink ptrace clone3".split()  # noqa: SIM905
-X86_64 = dict(zip(NAMES, (0, 231, 257, 56, 57, 59, 62, 41, 87, 101, 435)))
-AARCH64 = dict(zip(NAMES, (63, 94, 56, 220, None, 221, 129, 198, 35, 117, 435)))
+# Numbers from the kernel's own tables (asm/unistd.h), so that no column can be that of the other
+# machine.
+NAMES = """
+    read exit_group openat clone fork execve kill socket unlink ptrace clone3
+"""
+X86_64 = dict(zip(NAMES.split(), (0, 231, 257, 56, 57, 59, 62, 41, 87, 101, 435)))
+AARCH64 = dict(zip(NAMES.split(), (63, 94, 56, 220, None, 221, 129, 198, 35, 117, 435)))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""lib/server.py: a server on loopback writes the same rows as a model of ours, or stops the stage."""
+"""lib/server.py: a server on loopback gives the rows that a model gives, or stops the stage."""
 
+import itertools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,8 +64,9 @@ def sample(tmp_path, url, *more):
 def test_a_server_writes_the_same_rows(tmp_path, start, capsys):
     write(tmp_path / "p", [problem("a"), problem("b"), problem("c")])
     bodies = []
-    free = threading.Semaphore(2)
     crowded = []
+    numbers = itertools.count()
+    free = threading.Semaphore(2)
 
     def answer(body):
         if not free.acquire(blocking=False):
@@ -75,8 +77,7 @@ def test_a_server_writes_the_same_rows(tmp_path, start, capsys):
         threading.Event().wait(0.03)
         free.release()
         # One request of seven comes at a bad time.
-        is_second = body is bodies[1] if len(bodies) > 1 else False
-        return 503 if is_second else body["messages"][0]["content"].upper()
+        return 503 if next(numbers) == 1 else body["messages"][0]["content"].upper()
 
     limits = ("--trajectories", 2, "--concurrency", 2)
     dials = ("--max-new-tokens", 11, "--temperature", 0.5)
@@ -118,9 +119,7 @@ def test_a_state_that_the_server_finds_too_long_loses_its_oldest_turn(tmp_path, 
         (500, [1, 2, 4, 8, 16, 32]),
     ],
 )
-def test_a_server_that_does_not_answer_is_one_line(
-    tmp_path, start, pauses, refused, status, waits
-):
+def test_a_server_that_does_not_answer_is_one_line(tmp_path, start, pauses, refused, status, waits):
     write(tmp_path / "p", [problem("a")])
     url = start(lambda body: status)
     refused(lambda: sample(tmp_path, url, "--trajectories", 1), url, f"HTTP {status}", "'a'")
