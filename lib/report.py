@@ -440,7 +440,7 @@ def picture(results, policies):
     panels = {}
     for arm in results.arms("base"):
         if label(arm) in PAPER:
-            panels[label(arm)] = {
+            panels[f"problems solved, {label(arm)}"] = {
                 policy: [results.estimate(right) for right in results.right[policy, arm]]
                 for policy in policies
             }

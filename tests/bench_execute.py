@@ -1,4 +1,4 @@
-"""How fast is stage 02, beside a plain `python -I -S -c` per program and a bare fork of a warm Python?
+"""How fast is stage 02, beside a new Python per program, and beside a bare fork of a warm one?
 
     python tests/bench_execute.py --problems mbpp/*.jsonl humaneval/test.jsonl [--workers 2]
 
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 execute = importlib.import_module("02_execute")
+from lib.zygote import COMMON
 
 
 def whole(p):
@@ -109,7 +110,9 @@ def main():
     add = ap.add_argument
     add("--problems", required=True, nargs="+", help="problems files")
     add("--workers", type=int, default=2, help="programs at a time [%(default)s]")
-    add("--many", type=int, default=20_000, help="programs of the endurance run, or 0 [%(default)s]")
+    add(
+        "--many", type=int, default=20_000, help="programs of the endurance run, or 0 [%(default)s]"
+    )
     args = ap.parse_args()
 
     problems = {}

@@ -77,8 +77,9 @@ def test_the_label_is_the_earliest_completion_word_for_word():
 
 
 def test_a_program_judged_both_ways_counts_as_correct():
+    # The label is the earliest row's text, though that row was judged wrong.
     rows = [
-        step(code="c", score=0.0),
+        step(code="c", score=0.0, completion="Here:\nc"),
         step(code="c", trajectory=1, public=True, hidden=True, score=0.0),
         step(code="d", trajectory=2, score=5.0),
     ]
