@@ -3,10 +3,9 @@
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#767676", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-# The size of a panel, and the margins inside it, in pixels.
-WIDTH, HEIGHT = 400, 300
+# The size of a panel, and the margins inside it, in pixels. The legend is below.
+WIDTH, HEIGHT, LEGEND = 400, 300, 34
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
-LEGEND = 34
 
 
 def line_chart(panels, x_name):
@@ -15,26 +14,22 @@ def line_chart(panels, x_name):
     panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at x = 1, 2, ….
     All panels have the same lines.
     """
-    width = WIDTH * len(panels)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT + LEGEND}" '
-        f'width="{width}" height="{HEIGHT + LEGEND}" font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
+    size = f'width="{WIDTH * len(panels)}" height="{HEIGHT + LEGEND}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">']
+    parts.append('<rect width="100%" height="100%" fill="white"/>')
     for column, (title, lines) in enumerate(panels.items()):
-        parts.append(f'<g transform="translate({WIDTH * column} 0)">')
+        parts.append(f'<g transform="translate({WIDTH * column} 0)" font-size="13">')
         parts += draw_frame(title, x_name, len(next(iter(lines.values()))))
-        for i, estimates in enumerate(lines.values()):
+        for i, (name, estimates) in enumerate(lines.items()):
             # Side by side, so that the intervals of two lines do not cover each other.
             shift = 6 * (i - (len(lines) - 1) / 2)
-            parts += draw_line(estimates, COLOURS[i % len(COLOURS)], shift)
+            colour = COLOURS[i % len(COLOURS)]
+            parts += draw_line(estimates, colour, shift)
+            if column == 0:
+                x, y = LEFT + 110 * i, HEIGHT + 13
+                parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
+                parts.append(f'<text x="{x + 10}" y="{y + 5}">{name}</text>')
         parts.append("</g>")
-
-    # The legend, below the first panel.
-    for i, name in enumerate(next(iter(panels.values()))):
-        x = LEFT + 110 * i
-        parts.append(f'<circle cx="{x}" cy="{HEIGHT + 13}" r="5" fill="{COLOURS[i % 8]}"/>')
-        parts.append(f'<text x="{x + 10}" y="{HEIGHT + 18}">{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -55,8 +50,7 @@ def draw_frame(title, x_name, count):
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{percent} %</text>')
     for number in range(1, count + 1):
         x, y = place(number, count, 0)
-        text = f"{x_name} {number}"
-        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{text}</text>')
+        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{x_name} {number}</text>')
     return parts
 
 
@@ -64,10 +58,8 @@ def draw_line(estimates, colour, shift):
     """A line through the means, a dot for each, and a bar for its interval."""
     points = []
     marks = []
-    for number, (mean, low, high) in enumerate(estimates, 1):
-        x, y = place(number, len(estimates), mean)
-        _, bottom = place(number, len(estimates), low)
-        _, top = place(number, len(estimates), high)
+    for number, estimate in enumerate(estimates, 1):
+        (x, y), (_, bottom), (_, top) = [place(number, len(estimates), s) for s in estimate]
         x = round(x + shift, 1)
         points.append(f"{x},{y}")
         marks.append(f'<path d="M{x} {bottom}V{top}" stroke="{colour}" stroke-width="2"/>')

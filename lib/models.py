@@ -26,70 +26,55 @@ def pick_device():
     return "cpu"
 
 
-@contextlib.contextmanager
-def uncollected():
-    """Load without the garbage collector, which would find nothing and take half a second.
+def from_pretrained(kind, path, what, **options):
+    """kind.from_pretrained(path), or one line that says why nothing loads.
 
-    transformers imports what a model needs when it is asked for it, and those modules stay.
+    transformers imports what a model needs when it is asked for it, and those modules stay. The
+    garbage collector would look through them in vain, for half a second.
     """
     gc.disable()
     try:
-        yield
+        return kind.from_pretrained(path, **options)
+    except (OSError, ValueError) as error:
+        reason = "no such folder, and no hub was reached that has a model of that name"
+        if os.path.isdir(path):
+            reason = str(error).strip().splitlines()[0]
+        stop(f"{path}: no {what} loads from here ({reason})")
     finally:
         gc.freeze()
         gc.enable()
 
 
-@uncollected()
 def load_tokenizer(path):
-    """The tokenizer of a checkpoint folder or hub name; it must have a chat template."""
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        stop(f"{path}: no tokenizer loads from here ({reason(path, error)})")
+    """The tokenizer of a checkpoint folder or hub name. It must have a chat template."""
+    tokenizer = from_pretrained(transformers.AutoTokenizer, path, "tokenizer")
     if not tokenizer.chat_template:
         stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
     return tokenizer
 
 
-@uncollected()
 def load_policy(path, dtype=None):
     """π from a checkpoint folder or hub name → (model, tokenizer).
 
-    dtype: of the weights; if absent, bfloat16 on cuda and float32 elsewhere.
+    dtype: of the weights. If absent, bfloat16 on cuda and float32 elsewhere.
     """
     tokenizer = load_tokenizer(path)
     device = pick_device()
-    if dtype is None:
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    except (OSError, ValueError) as error:
-        stop(f"{path}: no model loads from here ({reason(path, error)})")
+    dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
+    model = from_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype=dtype)
     with enough_memory(f"the weights of {path}; take a smaller model"):
         return model.to(device).eval(), tokenizer
 
 
-@uncollected()
 def load_classifier(path):
     """A model with one scalar output per sequence → (model, were its head's weights in the file?).
 
     From a language model's checkpoint the head comes out random.
     """
-    try:
-        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=1, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError) as error:
-        stop(f"{path}: no model loads from here ({reason(path, error)})")
+    kind = transformers.AutoModelForSequenceClassification
+    options = dict(num_labels=1, dtype=torch.float32, output_loading_info=True)
+    model, report = from_pretrained(kind, path, "model", **options)
     return model, not report["missing_keys"]
-
-
-def reason(path, error):
-    """Why a checkpoint did not load, in a few words."""
-    if os.path.isdir(path):
-        return str(error).strip().splitlines()[0]
-    return "no such folder, and no hub was reached that has a model of that name"
 
 
 def stop_ids(model, tokenizer):

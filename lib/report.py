@@ -7,6 +7,7 @@ as `measures`. A result is an array (K,) over the K problems, nan where a proble
 import glob
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -22,22 +23,14 @@ CANDIDATE_FIELDS |= {"score", "scores", "tokens"}
 
 # The paper's own numbers (Tables 1 to 3): Llama-3.2-1B on MBPP, turn 3. Another model and other
 # data, so it is their order that ours can be held against.
-PAPER = {
-    "greedy": dict(base=35.1, rft=31.1, mucode=37.9),
-    "PT+LV, N = 5": dict(
-        base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48.5, mucode=51.1
-    ),
-}
+PAPER_BEST = dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48.5, mucode=51.1)
+PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9), "PT+LV, N = 5": PAPER_BEST}
 PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
 
-# Which rule is held against which.
+# Which rule is held against which, and what the tables call a control.
 RIVALS = {"LV": "Random", "PT": "LV", "PT+LV": "PT", "oracle": "PT+LV"}
-CONTROLS = dict(
-    fresh="fresh turn-1 samples",
-    swapped="another problem's feedback",
-    failed="“The program failed.”",
-    removed="empty feedback",
-)
+CONTROLS = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback")
+CONTROLS.update(failed="“The program failed.”", removed="empty feedback")
 
 
 def label(arm):
@@ -354,13 +347,12 @@ def verifier_section(results):
 
 def training_section(run, measures):
     """What each policy was made from, as stages 04, 05 and 03 noted it."""
-    files = dict(
-        labels="examples.metrics.jsonl",
-        policy="policy/metrics.jsonl",
-        verifier="verifier/metrics.jsonl",
-    )
+    files = dict(labels="examples.metrics.jsonl", policy="policy/metrics.jsonl")
+    files["verifier"] = "verifier/metrics.jsonl"
     folders = glob.glob(f"{run}/*/policy")
     policies = in_order((os.path.basename(os.path.dirname(f)) for f in folders), measures)
+    if not policies:
+        return "Nothing was trained in this folder.\n"
     notes = {policy: {} for policy in policies}
     for policy in policies:
         for name, file in files.items():
@@ -384,22 +376,17 @@ def training_section(run, measures):
 
 def stories_section(results, policy, most=3):
     """Problems turn by turn, greedy: first those that `policy` repairs and the base does not."""
-    reward = results.measures.execute.reward
 
     def is_solved(rows):
-        return reward(rows[-1]["candidates"][0])
+        return results.measures.execute.reward(rows[-1]["candidates"][0])
 
-    stories = results.greedy[policy]
-    base = results.greedy["base"]
-    repaired = [
-        task
-        for task, rows in stories.items()
-        if len(rows) > 1 and is_solved(rows) and not is_solved(base[task])
-    ]
-    others = [task for task in stories if task not in repaired]
+    def is_repaired(task):
+        rows = results.greedy[policy][task]
+        return len(rows) > 1 and is_solved(rows) and not is_solved(results.greedy["base"][task])
+
     lines = []
-    for task in (repaired + others)[:most]:
-        prompt = stories[task][0]["messages"][0]["content"]
+    for task in sorted(results.greedy[policy], key=is_repaired, reverse=True)[:most]:
+        prompt = results.greedy[policy][task][0]["messages"][0]["content"]
         lines.append(f"### {task}\n\n{prompt}\n")
         for teller in dict.fromkeys(("base", policy)):
             previous = None
@@ -415,13 +402,10 @@ def turn_of_story(row, previous):
     title = f"{row['policy']}, turn {row['turn']}"
     if best["code"] == previous:
         return f"{title}: the same program again\n"
-    if best["score"] is not None:
-        title += f", R_φ = {best['score']:.2f}"
-    verdict = best["feedback"]
-    if not verdict:
-        wrong = "passes the public tests, fails a hidden one"
-        verdict = "correct" if best["hidden_passed"] else wrong
-    return f"{title}:\n\n```python\n{best['code']}\n```\n\n→ {verdict}\n"
+    score = "" if best["score"] is None else f", R_φ = {best['score']:.2f}"
+    passed = "correct" if best["hidden_passed"] else "passes the public tests, fails a hidden one"
+    code = f"```python\n{best['code']}\n```"
+    return f"{title}{score}:\n\n{code}\n\n→ {best['feedback'] or passed}\n"
 
 
 def everything_section(results):
@@ -449,45 +433,15 @@ def picture(results, policies):
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────
 
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report_template.md")
-TRAINING = """\
-## Training: {title}
-
-labels: what stage 04 made of all steps so far; uncovered: problems without a correct program;
-overruled: those where R_φ outvoted the oracle; wrong: labels that are wrong programs. verifier: of
-the epoch that was kept, on held-out problems.
-
-{table}
-"""
-
-
-def title_of(run):
-    """The name of a run's folder."""
-    return os.path.basename(os.path.abspath(run))
+TEMPLATE = Path(__file__).with_name("report_template.md")
+# Put before the tables when the run is too small to learn.
+SMOKE = "\n**PRESET=smoke: too small to learn anything; these numbers mean nothing.**\n"
 
 
 def is_smoke_run(run):
     """Was the folder made by PRESET=smoke?"""
-    if not os.path.exists(f"{run}/settings"):
-        return False
-    with open(f"{run}/settings") as file:
-        return "PRESET=smoke\n" in file.read()
-
-
-def warning(runs):
-    """What a reader must know before any number."""
-    if any(is_smoke_run(run) for run in runs):
-        return "\n**PRESET=smoke: too small to learn anything; these numbers mean nothing.**\n"
-    return ""
-
-
-def training_sections(runs, measures):
-    """A table per run. A folder of searches alone, such as humaneval/, has no training to tell."""
-    trained = [run for run in runs if glob.glob(f"{run}/*/policy")]
-    return "".join(
-        TRAINING.format(title=title_of(run), table=training_section(run, measures))
-        for run in trained
-    )
+    settings = Path(run, "settings")
+    return settings.exists() and "PRESET=smoke\n" in settings.read_text()
 
 
 def write_report(runs, out, measures):
@@ -501,17 +455,16 @@ def write_report(runs, out, measures):
     best = [arm for arm in results.arms("base") if arm.rule == "PT+LV"]
     one = next(arm for arm in single if arm.temperature > 0)
     several = len(runs) > 1
+    names = [os.path.basename(os.path.abspath(run)) for run in runs]
     picture_path = os.path.splitext(out)[0] + ".svg"
 
-    with open(TEMPLATE, encoding="utf-8") as file:
-        template = file.read()
-    text = template.format(
-        title=", ".join(map(title_of, runs)),
+    text = TEMPLATE.read_text(encoding="utf-8").format(
+        title=", ".join(names),
         count=len(results.keys),
         groups=len({(run, group) for run, group, _ in results.keys}),
         runs=f"{len(runs)} runs, each with groups of its own" if several else "1 run",
         levels="runs, groups, then problems" if several else "groups, then problems",
-        warning=warning(runs),
+        warning=SMOKE if any(map(is_smoke_run, runs)) else "",
         ours=ours,
         picture=os.path.basename(picture_path),
         paper=paper_section(results, last, ours),
@@ -521,7 +474,9 @@ def write_report(runs, out, measures):
         feedback=feedback_section(results, last, one),
         recovery=recovery_section(results, last, one),
         verifier=verifier_section(results),
-        training=training_sections(runs, measures),
+        training="\n".join(
+            f"### {name}\n\n{training_section(run, measures)}" for run, name in zip(runs, names)
+        ),
         stories=stories_section(results, ours),
         everything=everything_section(results),
     )

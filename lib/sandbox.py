@@ -50,6 +50,7 @@ class Remote:
         self._program.ask("setattr", self, name, value)
 
     def __call__(self, /, *args, **kwargs):
+        # Remembered, so that feedback can name the last call of a test.
         self._program.calls.append((self._name, args, kwargs))
         return self._program.ask("call", self, *args, **kwargs)
 
@@ -93,6 +94,7 @@ class Program:
         self.timeout = limits["timeout"]
         self.code = code
         self.calls = []
+        # One Remote per thing, or `f is f` would not hold.
         self.remotes = {}
         self.gone = None
         self.reply_limit = REPLY_LIMIT
@@ -132,6 +134,7 @@ class Program:
     def ask(self, action, /, *args, **kwargs):
         """Ask the program one question → its answer. Raises what it raised, or ProgramFailed."""
         question = json.dumps(encode([action, args, kwargs], number_of)) + "\n"
+        # Nobody answers any more.
         if self.gone:
             raise ProgramFailed(self.gone)
 
@@ -165,11 +168,12 @@ class Program:
         while not data.endswith(b"\n"):
             if self.is_late():
                 raise TimeoutError
+            # Nothing within 50 ms is a BlockingIOError: look at the clock again.
             try:
                 part = self.sock.recv(1 << 16)
             except BlockingIOError:
-                # Nothing for 50 ms.
                 continue
+            # An empty part is the end of the process.
             if not part:
                 raise EOFError
             data += part
@@ -215,10 +219,10 @@ class Program:
 
     def cpu_seconds(self):
         """CPU time of the process. Linux has a clock for each, with a number made from its pid."""
+        # Where there is none, the process has ended, or this is macOS.
         try:
             return time.clock_gettime(~self.pid << 3 | 2)
         except OSError:
-            # It has ended, or this is macOS.
             return 0.0
 
     def is_late(self):
@@ -226,6 +230,7 @@ class Program:
 
         Or a third of the time on the clock, where that is more: a program that sleeps ends too.
         """
+        # Only a program that has taken so long on the clock can have used so much CPU.
         wall = time.monotonic() - self.wall_start
         if wall < self.timeout:
             return False
@@ -307,6 +312,7 @@ class Zygote:
 
     def fork(self):
         """A process for one program → (our end of its socket, its number)."""
+        # Where each dies before its first program, a third would too.
         for _ in range(3):
             try:
                 sock = self.ordered or self.order()
@@ -331,6 +337,7 @@ class Zygote:
 
     def stop(self):
         """Hang up, and so end the zygote."""
+        # The process that was forked ahead has nothing to do.
         if self.ordered:
             self.ordered.close()
         self.control.shutdown(socket.SHUT_RDWR)
@@ -343,6 +350,7 @@ def run_all(work, items, limits, workers=None, strict=False):
     limits   {"timeout": seconds, "memory": MB of address space} of each program
     strict   raise NoSandbox where the cage is not complete, instead of a warning on stderr
     """
+    # Start them all, then wait for each.
     zygotes = [Zygote(limits) for _ in range(min(workers or os.cpu_count(), len(items)))]
     idle = SimpleQueue()
     for zygote in zygotes:

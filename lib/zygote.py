@@ -142,6 +142,7 @@ def run_zygote(control, memory):
         order, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if order == b"+":
             pid = os.fork()
+            # In the child: whatever happens, it must not go on as a second zygote.
             if pid == 0:
                 try:
                     control.close()
@@ -156,8 +157,8 @@ def run_zygote(control, memory):
             (pid,) = struct.unpack("i", control.recv(4, socket.MSG_WAITALL))
             alive.remove(pid)
             kill(pid)
+        # The judge is gone.
         else:
-            # The judge is gone.
             for pid in alive:
                 kill(pid)
             os._exit(0)
@@ -248,6 +249,7 @@ class ProgramHost:
     def answer(self, question):
         """A line of the judge's → the line of the reply: [value, arguments, error]."""
         action, args, kwargs = decode(json.loads(question), self.things.__getitem__)
+        # An action of our own, or a built-in, or an operator, by its name.
         try:
             function = (
                 self.actions.get(action)
@@ -276,6 +278,7 @@ class ProgramHost:
         if "random" in code:
             random.seed(0)
         exec(compile(code, SOURCE, "exec"), self.names)
+        # Names that it lacks are no error: the judge will see.
         return {name: self.names[name] for name in wanted if name in self.names}
 
     def script(self, code):

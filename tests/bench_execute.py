@@ -90,7 +90,7 @@ def choose(problems):
 
 
 def endure(problems, jobs, count, workers):
-    """Many programs in four calls, and the memory and the descriptors of this process after each."""
+    """Many programs in four calls, and this process's memory and descriptors after each."""
     for part in range(4):
         programs = []
         while len(programs) < count // 4:
@@ -110,9 +110,7 @@ def main():
     add = ap.add_argument
     add("--problems", required=True, nargs="+", help="problems files")
     add("--workers", type=int, default=2, help="programs at a time [%(default)s]")
-    add(
-        "--many", type=int, default=20_000, help="programs of the endurance run, or 0 [%(default)s]"
-    )
+    add("--many", type=int, default=20_000, help="programs to endure, or 0 [%(default)s]")
     args = ap.parse_args()
 
     problems = {}

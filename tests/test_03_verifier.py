@@ -114,9 +114,9 @@ def test_a_new_head_has_the_authors_scale(tiny):
     model, _ = verifier.make_verifier(str(tiny), 0)
     assert model.score.weight.shape == (1, 128)
     assert model.score.weight.std().item() == pytest.approx(129**-0.5, rel=0.2)
-    again, _ = verifier.make_verifier(str(tiny), 0)
+    same, _ = verifier.make_verifier(str(tiny), 0)
     other, _ = verifier.make_verifier(str(tiny), 1)
-    assert torch.equal(model.score.weight, again.score.weight)
+    assert torch.equal(model.score.weight, same.score.weight)
     assert not torch.equal(model.score.weight, other.score.weight)
 
 

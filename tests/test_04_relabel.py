@@ -77,15 +77,17 @@ def test_the_label_is_the_earliest_completion_word_for_word():
 
 
 def test_a_program_judged_both_ways_counts_as_correct():
-    # The label is the earliest row's text, though that row was judged wrong.
     rows = [
-        step(code="c", score=0.0, completion="Here:\nc"),
+        step(code="c", score=0.0, completion="Here:\n```python\nc\n```"),
         step(code="c", trajectory=1, public=True, hidden=True, score=0.0),
         step(code="d", trajectory=2, score=5.0),
     ]
     for order in (rows, rows[::-1]):
-        assert labels(expert.relabel(order)) == ["c"] * 3
         assert expert.judge_programs(order) == {"c": True, "d": False}
+
+        # The label is still the earliest row's text, though that row was judged wrong.
+        for example in expert.relabel(order):
+            assert example["completion"][0]["content"] == "Here:\n```python\nc\n```"
 
 
 def test_problems_without_a_correct_program_can_be_dropped():

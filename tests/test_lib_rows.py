@@ -21,11 +21,11 @@ def test_rows_come_as_they_are_and_unknown_fields_pass_through(tmp_path):
 
 
 def test_only_a_newline_ends_a_row(tmp_path):
-    """Other programs write U+2028 inside a string, and some end their lines as on Windows."""
-    text = '{"code": "a\u2028b\u0085c"}\r\n{"code": "d"}'
+    """Other programs write U+2028 in a string, a return between fields, or Windows' line ends."""
+    text = '{"code": "a\u2028b\u0085c",\r"k": 1}\r\n{"code": "d"}'
     (tmp_path / "t").write_bytes(text.encode())
     table = rows.read_jsonl(tmp_path / "t", dict(code=str))
-    assert table == [dict(code="a\u2028b\u0085c"), dict(code="d")]
+    assert table == [dict(code="a\u2028b\u0085c", k=1), dict(code="d")]
 
 
 @pytest.mark.parametrize(
