@@ -326,7 +326,7 @@ def cage():
     """Lock up this zygote → (what the system lacks for it, close_door).
 
     close_door(parent) is for the child to call: it ends with its parent, and may ask the kernel
-    for no more than SYSCALLS. Returns 0 if the kernel agreed.
+    for no more than syscalls.txt allows. Returns 0 if the kernel agreed.
     """
     # Elsewhere there are rlimits only.
     if sys.platform != "linux":
@@ -399,48 +399,6 @@ def landlock(syscall):
     return agreed
 
 
-# What a program may ask of the kernel: the name of a system call, its number on x86-64 and on
-# aarch64. Not here, and so refused: fork, exec, kill, ptrace, socket, connect, sendmsg, mkdir,
-# unlink, rename, chmod, truncate, prlimit, prctl, shmget, mount, bpf, and everything that nobody
-# has thought of.
-SYSCALLS = """
-    read 0 63              write 1 64             close 3 57             fstat 5 80
-    lseek 8 62             mmap 9 222             mprotect 10 226        munmap 11 215
-    brk 12 214             mremap 25 216          madvise 28 233         rt_sigaction 13 134
-    rt_sigprocmask 14 135  rt_sigreturn 15 139    sigaltstack 131 132    pread64 17 67
-    readv 19 65            writev 20 66           dup 32 23              dup2 33 -
-    dup3 292 24            getcwd 79 17           recvmsg 47 212         socketpair 53 199
-    recvfrom 45 207        stat 4 -               lstat 6 -              newfstatat 262 79
-    statx 332 291          access 21 -            faccessat 269 48       faccessat2 439 439
-    readlink 89 -          readlinkat 267 78      getdents64 217 61      poll 7 -
-    ppoll 271 73           select 23 -            pselect6 270 72        epoll_create1 291 20
-    epoll_ctl 233 21       epoll_wait 232 -       epoll_pwait 281 22     nanosleep 35 101
-    clock_gettime 228 113  clock_getres 229 114   gettimeofday 96 169    clock_nanosleep 230 115
-    setitimer 38 103       alarm 37 -             times 100 153          getrusage 98 165
-    sysinfo 99 179         uname 63 160           getpid 39 172          getppid 110 173
-    gettid 186 178         getuid 102 174         geteuid 107 175        getgid 104 176
-    getegid 108 177        getrandom 318 278      sched_yield 24 124     sched_getaffinity 204 123
-    futex 202 98           set_robust_list 273 99 rseq 334 293           membarrier 324 283
-    exit 60 93             exit_group 231 94
-"""
-
-# These are allowed if one argument, masked, has a certain value:
-# name, number on x86-64, on aarch64 (0: none), which argument, mask, value.
-# WRITING: O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_TMPFILE.
-WRITING = 0o20001103
-THREAD = 0x10000
-FIONBIO = 0x5421
-DEPENDING = (
-    ("open", 2, 0, 1, WRITING, 0),
-    ("openat", 257, 56, 2, WRITING, 0),
-    # A thread, not a process.
-    ("clone", 56, 220, 0, THREAD, THREAD),
-    # asyncio makes its sockets non-blocking.
-    ("ioctl", 16, 29, 1, 0xFFFFFFFF, FIONBIO),
-    # A message to nobody by name.
-    ("sendto", 44, 206, 5, 0xFFFFFFFF, 0),
-)
-
 # Operations of the packet filter (linux/bpf_common.h): "if equal, skip lines", "give a verdict" …
 LOAD = 0x20
 EQUAL = 0x15
@@ -454,6 +412,12 @@ UNKNOWN = 0x50026
 KILL = 0x80000000
 
 
+def read_syscalls():
+    """The table of system calls that a program may make, as lists of words."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.txt")) as file:
+        return [line.split() for line in file if line.strip() and not line.startswith("#")]
+
+
 def seccomp_filter(machine):
     """The allow-list as a program for the kernel's packet filter (an array of struct sock_filter).
 
@@ -464,24 +428,25 @@ def seccomp_filter(machine):
     if machine not in columns:
         return b""
     column, architecture = columns[machine]
+    calls = [call for call in read_syscalls() if call[column] != "-"]
 
     # A call of another architecture means another thing: kill. Then load the number of the call.
     code = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, architecture), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0)]
 
     # Calls that depend on an argument: if the number is this one, load, mask and compare it.
-    for row in DEPENDING:
-        number = row[column]
-        argument, bits, value = row[3:]
-        if number:
-            code += [(EQUAL, 0, 5, number), (LOAD, 0, 0, 16 + 8 * argument), (MASK, 0, 0, bits)]
-            code += [(EQUAL, 0, 1, value), (GIVE, 0, 0, ALLOW), (GIVE, 0, 0, REFUSE)]
+    for call in calls:
+        if len(call) > 3:
+            argument, bits, value = (int(word, 0) for word in call[3:])
+            code += [(EQUAL, 0, 5, int(call[column])), (LOAD, 0, 0, 16 + 8 * argument)]
+            code += [(MASK, 0, 0, bits), (EQUAL, 0, 1, value)]
+            code += [(GIVE, 0, 0, ALLOW), (GIVE, 0, 0, REFUSE)]
 
     # clone3 points to its flags, which a filter cannot follow. Where it is unknown, glibc clones.
     clone3 = 435
     code += [(EQUAL, 0, 1, clone3), (GIVE, 0, 0, UNKNOWN)]
 
-    # Every number of the list jumps to the last line.
-    numbers = [int(number) for number in SYSCALLS.split()[column::3] if number != "-"]
+    # Every other number of the table jumps to the last line.
+    numbers = [int(call[column]) for call in calls if len(call) == 3]
     for index, number in enumerate(numbers):
         code.append((EQUAL, len(numbers) - index, 0, number))
     code += [(GIVE, 0, 0, REFUSE), (GIVE, 0, 0, ALLOW)]
