@@ -337,13 +337,15 @@ def cage():
         padded = args + (0,) * (5 - len(args))
         return libc.prctl(*map(ctypes.c_ulong, padded))
 
+    # Made now: in a moment no file of the project can be read.
+    instructions = seccomp_filter(os.uname().machine)
+
     # A killed judge leaves no process, and sudo and its like gain nothing.
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     missing = [] if landlock(libc.syscall) else ["Landlock"]
 
     # struct sock_fprog: the number of instructions, and where they are.
-    instructions = seccomp_filter(os.uname().machine)
     buffer = ctypes.create_string_buffer(instructions)
     header = struct.pack("HP", len(instructions) // 8, ctypes.addressof(buffer))
     filter_program = ctypes.create_string_buffer(header)
