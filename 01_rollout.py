@@ -49,6 +49,7 @@ from lib import models
 from lib.rows import (
     STEP_KEY,
     check_numbers,
+    check_task_ids,
     finished_rows,
     indent,
     log_rows,
@@ -132,11 +133,9 @@ def check_prompts(tokenizer, problems, room, args):
     for problem in problems:
         _, ids = fit(tokenizer, first_messages(problem), room)
         if ids is None:
-            stop(
-                f"{args.problems}, task_id '{problem['task_id']}': field 'prompt' has more than "
-                f"the {max(0, room)} tokens that {args.policy} has beside {args.max_new_tokens} "
-                "new ones; lower --max-new-tokens or shorten it"
-            )
+            where = f"{args.problems}, task_id '{problem['task_id']}': field 'prompt'"
+            limit = f"{max(0, room)} tokens that {args.policy} has beside {args.max_new_tokens} new"
+            stop(f"{where} exceeds the {limit} ones; lower --max-new-tokens or shorten it")
 
 
 def open_states(problems, previous, trajectories, policy):
@@ -324,12 +323,10 @@ def read_previous(path, problems, problems_path):
     steps = read_jsonl(path, fields, STEP_KEY)
 
     # A step holds its whole state, so one turn's steps are enough, and two turns' would mix them.
-    known = {problem["task_id"] for problem in problems}
+    check_task_ids(path, steps, {problem["task_id"] for problem in problems}, problems_path)
     turn = steps[0]["turn"]
     for number, step in enumerate(steps, 1):
         where = f"{path}, row {number}"
-        if step["task_id"] not in known:
-            stop(f"{where}: task_id '{step['task_id']}' is not in {problems_path}")
         if step["turn"] != turn:
             stop(f"{where}: field 'turn' is {step['turn']}, but {turn} in row 1; give one turn")
         if not is_chat(step["messages"]):
@@ -384,10 +381,9 @@ def print_summary(rows, tokenizer, args):
 
     # A broken template is seen here at once.
     messages = rows[0]["messages"]
+    prompt = "".join(message["content"] + "\n" for message in messages)
     if tokenizer:
         prompt = tokenizer.decode(render(tokenizer, messages))
-    else:
-        prompt = "".join(message["content"] + "\n" for message in messages)
     print(f"  for example {rows[0]['task_id']}, as the model sees it and goes on:")
     print(indent(prompt + rows[0]["completion"]))
 

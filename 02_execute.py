@@ -44,7 +44,7 @@ from contextlib import closing
 from types import CodeType
 from typing import NamedTuple
 
-from lib.rows import STEP_KEY, check_numbers, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.sandbox import NoSandbox, Program, ProgramFailed, Remote, run_all
 from lib.zygote import COMMON
 
@@ -472,10 +472,7 @@ def main():
     problems = read_problems(args.problems)
     fields = {"task_id": str, "trajectory": int, "turn": int, "messages": list, "completion": str}
     samples = read_jsonl(args.samples, fields, STEP_KEY)
-    for number, sample in enumerate(samples, 1):
-        if sample["task_id"] not in problems:
-            row = f"{args.samples}, row {number}"
-            stop(f"{row}: task_id '{sample['task_id']}' is not in {args.problems}")
+    check_task_ids(args.samples, samples, problems, args.problems)
 
     # Judge each distinct program once, then give every sample its verdict.
     programs = [(sample["task_id"], extract_code(sample["completion"])) for sample in samples]

@@ -43,7 +43,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from tqdm import tqdm
 
 from lib import models
-from lib.rows import STEP_KEY, check_numbers, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
@@ -339,11 +339,9 @@ def read_steps(problems_path, step_paths, fields):
     fields = dict(policy=str, task_id=str, trajectory=int, turn=int, code=str, **fields)
     steps = []
     for path in step_paths:
-        for number, step in enumerate(read_jsonl(path, fields, STEP_KEY), 1):
-            task_id = step["task_id"]
-            if task_id not in problems:
-                stop(f"{path}, row {number}: task_id '{task_id}' is not in {problems_path}")
-            steps.append(step)
+        rows = read_jsonl(path, fields, STEP_KEY)
+        check_task_ids(path, rows, problems, problems_path)
+        steps += rows
     return problems, steps
 
 
@@ -399,10 +397,8 @@ def print_training(training, validation, metrics, tokenizer, args):
     kept = next(row for row in metrics if row["kept"])
     verdict = "no group was held out"
     if validation:
-        verdict = (
-            f"on {len(validation)} held-out problems a correct program beats a wrong one in "
-            f"{kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}"
-        )
+        verdict = f"on {len(validation)} held-out problems a correct program beats a wrong one in "
+        verdict += f"{kept['pairwise']:.1%} of pairs, is ranked first in {kept['top1']:.1%}"
     count = sum(len(sequences) for sequences, _ in training)
     print(
         f"03 verifier: {args.loss.upper()} on {len(training)} problems with correct and wrong "

@@ -7,8 +7,7 @@ WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
 
       Random   any of the N              PT      the first that passes public tests, else Random
       LV       argmax of R_φ             PT+LV   argmax of R_φ among those that pass, else LV
-      oracle   a correct program, if there is one: the bound of all rules at a turn. No other rule
-               reads hidden results.
+      oracle   a correct program, if there is one: the bound. No other rule reads hidden results.
 
   Greedy is Random with N = 1 at temperature 0. Controls, with N = 1, ask whether feedback is read:
 
@@ -60,7 +59,13 @@ verifier = importlib.import_module("03_verifier")
 expert = importlib.import_module("04_relabel")
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
-CONTROLS = ("fresh", "swapped", "failed", "removed")
+# What an episode of a control hears instead of its feedback, in the words of the report.
+CONTROLS = {
+    "fresh": "fresh turn-1 samples",
+    "swapped": "another problem's feedback",
+    "failed": "“The program failed.”",
+    "removed": "empty feedback",
+}
 
 # One way to search. And what a candidate is drawn from: a state as JSON, and its number below N.
 Arm = namedtuple("Arm", "rule n temperature variant")
@@ -410,13 +415,12 @@ def print_search(rows, arms, problems, args):
     """One line of result, and the longest episode of PT as the model saw it."""
     # Rows come by turn, so an episode's last row is what it ended with.
     last = {(arm_of(row), row["task_id"]): row["candidates"][row["picked"]] for row in rows}
+    # The controls, and N = 1 at a temperature, are for the report.
     shares = []
     for arm in arms:
-        # The controls, and N = 1 at a temperature, are for the report.
-        if arm.variant != "real" or (arm.n == 1 and arm.temperature > 0):
-            continue
-        right = sum(execute.reward(last[arm, task]) for task in problems)
-        shares.append(f"{label(arm)} {right / len(problems):.1%}")
+        if arm.variant == "real" and (arm.n > 1 or arm.temperature == 0):
+            correct = sum(execute.reward(last[arm, task]) for task in problems)
+            shares.append(f"{label(arm)} {correct / len(problems):.1%}")
     programs = {(row["task_id"], c["code"]) for row in rows for c in row["candidates"]}
     print(
         f"06 search: {args.name} on {len(problems)} problems, {len(programs)} distinct programs; "
@@ -458,7 +462,13 @@ def parse_args():
     add("--turns", type=int, default=3, help="T [%(default)s]")
     add("--n", type=int, nargs="+", default=[5], help="N, one or several [%(default)s]")
     add("--temperature", type=float, default=0.7, help="but for greedy [%(default)s]")
-    add("--controls", nargs="*", default=CONTROLS[:2], choices=CONTROLS, help="[%(default)s]")
+    add(
+        "--controls",
+        nargs="*",
+        default=["fresh", "swapped"],
+        choices=CONTROLS,
+        help="[%(default)s]",
+    )
     add("--max-new-tokens", type=int, default=1000, help="per completion [%(default)s]")
     add("--batch-size", type=int, default=256, help="sampled or scored together [%(default)s]")
     add("--timeout", type=float, default=5.0, help="CPU seconds, as in stage 02 [%(default)s]")

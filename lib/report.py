@@ -27,10 +27,8 @@ PAPER_BEST = dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48
 PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9), "PT+LV, N = 5": PAPER_BEST}
 PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
 
-# Which rule is held against which, and what the tables call a control.
+# Which rule is held against which.
 RIVALS = {"LV": "Random", "PT": "LV", "PT+LV": "PT", "oracle": "PT+LV"}
-CONTROLS = dict(fresh="fresh turn-1 samples", swapped="another problem's feedback")
-CONTROLS.update(failed="“The program failed.”", removed="empty feedback")
 
 
 def label(arm):
@@ -287,9 +285,9 @@ def feedback_section(results, policies, one):
     compared = []
     shares = []
     for policy, arm in results.picks:
-        if arm.variant not in CONTROLS or policy not in policies:
+        if arm.variant == "real" or policy not in policies:
             continue
-        words = [policy, CONTROLS[arm.variant]]
+        words = [policy, results.measures.CONTROLS[arm.variant]]
         compared.append((words, (policy, one), (policy, arm)))
         real = results.right[policy, one]
         missed = real[-1] - results.right[policy, arm][-1]

@@ -63,6 +63,13 @@ def check_fields(path, number, row, fields):
             stop(f"{path}, row {number}: field '{name}' is {shown}, expected type: {expected}")
 
 
+def check_task_ids(path, rows, problems, problems_path):
+    """Stop if a row is about a problem whose task_id is not among `problems`."""
+    for number, row in enumerate(rows, 1):
+        if row["task_id"] not in problems:
+            stop(f"{path}, row {number}: task_id '{row['task_id']}' is not in {problems_path}")
+
+
 def write_jsonl(path, rows):
     """Write rows so that a file under its own name is always whole."""
     write_text(path, (json.dumps(row) + "\n" for row in rows))

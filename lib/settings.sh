@@ -134,8 +134,8 @@ default SEED=0 SPLIT=test TURNS=3 ITERATIONS=2 TRAJECTORIES=8 TOKENS=48 SEARCH_T
 # Lists and words
 is_one_of "$SPLIT" test dev || refuse "SPLIT=$SPLIT: test or dev is expected"
 for control in $CONTROLS; do
-  is_one_of "$control" fresh swapped failed removed ||
-    refuse "CONTROLS: '$control' is none of fresh, swapped, failed, removed"
+  grep -q "^    \"$control\":" "$HERE/06_eval.py" ||
+    refuse "CONTROLS: '$control' is no row of CONTROLS in 06_eval.py"
 done
 METHODS=${METHODS:-mucode}
 for method in $METHODS; do
