@@ -1,6 +1,6 @@
 r"""Stage 01 · rollout: sample one turn, a program for every trajectory that is still open.
 
-WHAT IT DOES IN μCODE (Algorithm 1, line 3)
+WHAT IT DOES IN μCODE (Algorithm 1: D_i ← rollouts of π)
   The policy π meets each problem x in several independent trajectories. The state
 
       s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1})
@@ -10,7 +10,7 @@ WHAT IT DOES IN μCODE (Algorithm 1, line 3)
   this stage is called again for turn t + 1, with those steps as --previous. A trajectory stays
   open while its PUBLIC tests fail. Hidden results are never read here.
 
-NOISE BY ROW
+WHY THE SAME COMMAND GIVES THE SAME BYTES
   Each token is drawn by inverse CDF: one uniform number picks it from the cumulative distribution.
   The numbers of a row come from a stream seeded with hash(seed, task_id, trajectory, turn). So a
   row does not depend on its neighbours in the batch, and a run that was cut off goes on from its
@@ -245,14 +245,14 @@ def drop_ended(done, cache, *tensors):
     return [tensor[keep] for tensor in tensors]
 
 
-def sample_batch(model, prompts, noises, temperature, max_new_tokens, stops):
+def sample_batch(model, prompts, noises, temperature, max_new_tokens, end_ids):
     """y ~ π(· | s) for one batch: B prompts of ids, noises (B, max_new_tokens) → B lists of ids.
 
     The end token is part of the answer.
     """
     device = model.device
     uniform = torch.as_tensor(noises, device=device)  # (B, max_new_tokens)
-    ends = torch.tensor(stops, device=device)
+    ends = torch.tensor(end_ids, device=device)
     answers = [[] for _ in prompts]
 
     # Rows will leave the batch, so each remembers which prompt it answers.
@@ -289,7 +289,7 @@ def sample(model, tokenizer, prompts, keys, *, temperature, max_new_tokens, batc
     keys: (task_id, trajectory, turn) of each prompt. Yields (index, completion, tokens) as batches
     finish. The caller restores the order.
     """
-    stops = models.stop_ids(model, tokenizer)
+    end_ids = models.stop_ids(model, tokenizer)
     # Longest first: rows of equal length share a batch (little padding), and if memory is too
     # small it runs out at once.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
@@ -304,7 +304,7 @@ def sample(model, tokenizer, prompts, keys, *, temperature, max_new_tokens, batc
             with models.enough_memory(f"{purpose}; lower --batch-size"):
                 batch_prompts = [prompts[i] for i in batch]
                 answers = sample_batch(
-                    model, batch_prompts, noises, temperature, max_new_tokens, stops
+                    model, batch_prompts, noises, temperature, max_new_tokens, end_ids
                 )
 
             # Template tokens such as the end token are no part of the text.
@@ -346,7 +346,7 @@ def sample_here(states, problems, args):
     room = models.context_length(model) - args.max_new_tokens
     check_prompts(tokenizer, problems, room, args)
 
-    # A state that does not fit is shortened, and its row keeps the shortened chat.
+    # A state that does not fit is shortened, in place: its row keeps the shortened chat.
     fitted = fit_all(tokenizer, [state["messages"] for state in states], room)
     for state, (messages, _) in zip(states, fitted):
         state["messages"] = messages
@@ -361,7 +361,7 @@ def sample_here(states, problems, args):
 
 def sample_by_server(states, args):
     """The same by somebody else's engine → ((index, text, tokens), …)."""
-    # Its noise is its own, so each row sends a seed that belongs to it, and hopes for the best.
+    # Its noise is its own, so each row sends a seed. A chat that it finds too long is shortened.
     seeds = [int(noise(args.seed, *key_of(state), 1)[0] * 2**31) for state in states]
     body = dict(model=args.policy, temperature=args.temperature, top_p=1.0)
     body["max_tokens"] = args.max_new_tokens
@@ -421,8 +421,8 @@ def main():
         return
 
     # Rows that an earlier call with these settings had finished before it was cut off are kept.
-    harmless = ("out", "batch_size", "concurrency")
-    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in harmless}
+    neutral = ("out", "batch_size", "concurrency")
+    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
     rows = {key_of(row): row for row in finished_rows(args.out, settings)}
     if rows:
         print(f"  going on from {len(rows)} finished rows in {args.out}.part")

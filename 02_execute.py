@@ -48,6 +48,8 @@ from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl
 from lib.sandbox import NoSandbox, Program, ProgramFailed, Remote, run_all
 from lib.zygote import COMMON
 
+# A Remote stands for what stays in a Program. COMMON are the modules that programs find imported.
+
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
 # The fields of a problem: texts, then lists of tests.
@@ -196,7 +198,8 @@ def run_assert(program, names, source):
     # What happened, as a predicate: "gave 3", "raised ValueError …". None if the test passes.
     try:
         if test.expected is None:
-            # It passes if nothing is raised. But its own `except:` may have hidden a program's end.
+            # It passes if nothing is raised, unless the program died and an `except:` of the
+            # test's own has hidden that.
             exec(test.code, names)
             event = program.gone
         else:
@@ -312,15 +315,20 @@ class Verdict(NamedTuple):
 
 
 def reward(row):
-    """The oracle reward R(x, y) of a row with a verdict: do public and hidden tests all pass?"""
+    """The oracle reward R(x, y) of a row with a verdict: do public and hidden tests all pass?
+
+    Hidden results are read through this function alone, and in three places: the labels of R_φ
+    (03), the oracle term of the expert (04), the oracle rule and the measures (06). They reach no
+    state, no feedback and no stop.
+    """
     return row["public_passed"] and row["hidden_passed"]
 
 
 def judge(zygote, limits, problem, code):
     """Run one program on all tests → Verdict.
 
-    The program has limits["timeout"] seconds of CPU, or three times as many on the clock, to load,
-    then for the public tests, then for the hidden ones. A script has them for each test.
+    limits["timeout"]: CPU seconds to load, for the public and for the hidden tests, each (a script:
+    for each test), and three times as many on the clock. Without public tests, loading passes.
     """
     if not code:
         return Verdict(False, False, "There is no program in this answer.")  # nothing to run
@@ -346,7 +354,7 @@ def judge_function(zygote, limits, problem, code):
         if not program.gone:
             return public_failure, first_failure(program, names, problem["hidden_tests"])
 
-    # But where it died on a public one, another for the hidden tests.
+    # Where it died on a public one, another for the hidden tests: a row keeps both verdicts.
     with closing(Program(zygote, limits, code)) as program:
         names, failure = load(program, problem)
         return public_failure, failure or first_failure(program, names, problem["hidden_tests"])
@@ -381,7 +389,7 @@ def load(program, problem):
     # Tests see what the program defines. But built-ins stay ours, or a program's own `sorted` would
     # decide its tests: only the entry point may be called like one (MBPP/126 defines `sum`).
     entry_point = problem["entry_point"]
-    wanted = names_in_tests(problem) - set(dir(builtins)) | {entry_point}
+    wanted = (names_in_tests(problem) - set(dir(builtins))) | {entry_point}
     names = {}  # the globals of the tests
     try:
         names = program.load(wanted)
@@ -405,8 +413,8 @@ def load(program, problem):
 def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
     """Judge each distinct program once: (task_id, code) pairs → {pair: Verdict}.
 
-    timeout in seconds (see `judge`), workers at the same time (by default as many as cores), memory
-    in MB of address space, feedback in characters. strict: stop where the cage is not complete.
+    timeout in seconds, memory in MB of address space, feedback in characters. workers: how many at
+    a time, by default one per core. strict: stop where the cage is not complete.
     """
     # The distinct ones, in order.
     programs = list(dict.fromkeys(programs))

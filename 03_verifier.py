@@ -27,10 +27,10 @@ RUN     in the folder of a run, such as runs/toy (the defaults are the paper's s
             --steps base/turn*.steps.jsonl --verifier try-verifier --out try.scored.jsonl
 COSTS   the café: 20 to 30 s to train, 6 to 8 s to score on a CPU core
 
-DIFFERS FROM THE PAPER: the σ that Eq. 2 lacks as printed. FROM ITS CODE: there, 32 pairs a problem
-are drawn with replacement and unseeded, and the evaluation split is the training split. Here all
-pairs of a problem share one forward pass, a tenth of the groups is held out, the same in every
-iteration, and the epoch that ranks their programs best is kept.
+DIFFERS FROM THE PAPER: Eq. 2 as printed lacks the σ. FROM ITS CODE: there, 32 pairs a problem are
+drawn with replacement and unseeded, and evaluation is on the training split. Here a step draws at
+most 8 correct and 8 wrong programs of a problem, whose pairs share one forward pass. A tenth of the
+groups (variants of one problem) is held out, and the epoch that ranks their programs best is kept.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def bt_loss(scores, labels, owners):
         r = scores[owners == owner]  # R_φ of this problem's programs
         is_correct = labels[owners == owner].bool()
         if is_correct.all() or not is_correct.any():
-            continue
+            continue  # no pair (`train` draws both kinds)
         # Every correct program against every wrong one: R⁺ − R⁻, (correct, wrong).
         gap = r[is_correct][:, None] - r[~is_correct][None, :]
         # softplus(−d) = − log σ(d). The mean, so that many pairs weigh no more than few.
@@ -125,7 +125,7 @@ def pairwise_accuracy(scores, labels):
     if not correct or not wrong:
         return None
 
-    # All pairs, not a sample of them: a problem has few programs.
+    # Every pair, for no gradient is needed.
     wins = 0.0
     for right_score in correct:
         for wrong_score in wrong:
@@ -215,8 +215,8 @@ def score_programs(model, tokenizer, programs, problems, batch_size):
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
-# Below, a problem is (sequences, labels): the token ids of its distinct programs, and which of
-# them are correct.
+# For training a problem is (sequences, labels): the token ids of its distinct programs, and which
+# of them are correct.
 
 
 def draw_programs(problems, most, rng):
@@ -276,7 +276,7 @@ def train_epoch(model, problems, optimizer, schedule, rng, args):
         labels = torch.tensor(labels, device=model.device)
         owners = torch.tensor(owners, device=model.device)
         with models.enough_memory(f"{purpose} (data/README.md says what fits)"):
-            # All pairs of a problem share this pass: each program is encoded once.
+            # The pairs of a problem share this pass: each program is encoded once.
             scores = forward(model, batch)  # (B,)
             loss = loss_of(scores, labels, owners)
             loss.backward()
@@ -305,12 +305,12 @@ def train(model, training, validation, args):
     best = None
     for epoch in range(1, args.epochs + 1):
         loss = train_epoch(model, training, optimizer, schedule, rng, args)
-        pairwise, first = measure(model, validation, args.score_batch)
-        row = dict(epoch=epoch, loss=loss, pairwise=pairwise, top1=first)
+        pairwise, top = measure(model, validation, args.score_batch)
+        row = dict(epoch=epoch, loss=loss, pairwise=pairwise, top1=top)
         rows.append(dict(row, problems=len(validation), kept=False))
 
         # A small set of programs is soon known by heart, so the last epoch need not be the best.
-        # Without validation problems it is taken.
+        # It is kept only where there are no validation problems.
         if best is None or pairwise is None or pairwise > best:
             best = pairwise
             kept = epoch
@@ -405,7 +405,6 @@ def print_training(training, validation, metrics, tokenizer, args):
         f"programs, {count} distinct ones; {verdict} (epoch {kept['epoch']}) → {args.out}"
     )
 
-    # A broken template is seen here at once.
     sequences, labels = training[0]
     print("  for example, it reads:\n" + indent(tokenizer.decode(sequences[0])))
     print(f"  and is told: {'correct' if labels[0] else 'wrong'}")

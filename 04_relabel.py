@@ -71,8 +71,8 @@ def is_covered(steps):
 def best_step(steps, beta_oracle, beta_learned):
     """Eq. 4 over one problem's steps → the step that carries y*(x).
 
-    Several rows may hold the same program, each in another completion. The label is the earliest
-    row's (turn, then policy, then trajectory), word for word as the model wrote it.
+    Ties go to the earliest row: by turn, then by the policy's name, then by trajectory. So if
+    several rows hold y*, the label is the earliest completion, word for word as it was written.
     """
     verdicts = judge_programs(steps)
 
@@ -157,7 +157,7 @@ def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. The states of a problem's `most` best-scored failed
-    trajectories get y* (their RFT: none do). A successful trajectory's states get its own last
+    trajectories get y* (in their RFT, of none). A successful trajectory's states get its own last
     program. All other states are left out.
     """
     labels = {}

@@ -1,6 +1,6 @@
 r"""Stage 05 · train the policy: imitate the examples, one turn at a time.
 
-WHAT IT DOES IN μCODE (Algorithm 1, line 8)
+WHAT IT DOES IN μCODE (Algorithm 1: π ← fine-tuned on D*)
   Multi-turn reinforcement learning has become supervised learning: each example is a state s_t and
   the program y* that should have been written there. The loss is the cross-entropy of the
   completion's tokens, its end token included, and of nothing else. The prompt, with the model's own
@@ -46,10 +46,10 @@ NO_LOSS = -100
 
 
 # ── Examples as tokens ───────────────────────────────────────────────────────────────────────────
-# From here on an example is (ids, n): the last n token ids are the completion and carry the loss.
+# For training an example is (ids, n): the last n token ids are the completion and carry the loss.
 
 
-def encode_example(tokenizer, prompt, completion, stops):
+def encode_example(tokenizer, prompt, completion, end_ids):
     """(chat, [assistant message]) → (ids, n).
 
     None if the prompt's tokens do not begin the whole chat's: then no mask could be right.
@@ -64,7 +64,7 @@ def encode_example(tokenizer, prompt, completion, stops):
     # Sampling stops at the end token, so training does too: what a template writes behind it is cut
     # off (Qwen: a newline). A template that writes no end token gets one, or the model would never
     # learn to stop.
-    ends = [k for k, token in enumerate(answer) if token in stops]
+    ends = [k for k, token in enumerate(answer) if token in end_ids]
     answer = answer[: ends[-1] + 1] if ends else answer + [tokenizer.eos_token_id]
     return before + answer, len(answer)
 
@@ -198,7 +198,7 @@ def read_examples(paths):
 
 def encode_examples(located, model, tokenizer, base):
     """The rows as (ids, n), checked against the template and the context of the model."""
-    stops = models.stop_ids(model, tokenizer)
+    end_ids = models.stop_ids(model, tokenizer)
     room = models.context_length(model)
     encoded = {}
     examples = []
@@ -206,7 +206,7 @@ def encode_examples(located, model, tokenizer, base):
         # Many states share their label and their beginning, and many visits are of one state.
         text = json.dumps([row["prompt"], row["completion"]])
         if text not in encoded:
-            encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], stops)
+            encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], end_ids)
         example = encoded[text]
 
         # Without a mask, or without room, there is nothing to train on.
@@ -255,7 +255,6 @@ def main():
     if args.gradient_checkpointing:
         model.activation_checkpointing_enable()
 
-    # Batches of indices for all steps, then one optimiser step for each.
     steps = args.steps or max(1, round(args.epochs * len(examples) / args.batch_size))
     batches = make_batches([len(ids) for ids, _ in examples], args.batch_size, steps, args.seed)
     losses = train(model, examples, batches, args.lr, args.tokens_per_pass)

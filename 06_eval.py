@@ -16,14 +16,15 @@ WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
       failed   every feedback is "The program failed."           removed  … is empty
 
   An Arm is one way to search: a rule, N, a temperature, a variant of the feedback. Equal states are
-  sampled once for all arms, with noise that belongs to (problem, candidate, turn). So rules are
-  compared on the same candidates, and N = 16 begins with the candidates of N = 5.
+  sampled once for all arms, with noise that belongs to (problem, candidate, turn). So as long as
+  their states are equal, as at turn 1, rules see the same candidates, and N = 16 begins with the
+  candidates of N = 5.
 
 search  READS   problems.jsonl, π, and R_φ (of several verifiers the first picks)
         WRITES  eval.jsonl, a row per problem, arm and turn, for example
                 {"rule": "PT+LV", "n": 5, "temperature": 0.7, "variant": "real", "seed": 0,
                  "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
-                 "public_passed": true, "score": 3.65, …}, …], "picked": 0, "programs_run": 5, …}
+                 "score": 3.65, …}, …], "picked": 0, "programs_run": 5, …}
 report  READS   the folder of a run (or of several, one a seed)
         WRITES  report.md and, beside it, report.svg
 RUN     in the folder of a run, such as runs/toy:
@@ -87,7 +88,6 @@ def pick(rule, candidates, coin):
         return int(coin * len(candidates))
     if rule == "PT":
         return passing[0]
-
     # argmax R_φ. Without a public pass PT+LV is LV.
     if rule in ("LV", "PT+LV"):
         eligible = passing if rule == "PT+LV" and passing else indices
@@ -103,35 +103,35 @@ def pick(rule, candidates, coin):
 def episode(problem, arm, turns, seed):
     """Algorithm 2 for one problem, as a generator that asks for what it cannot do alone.
 
-    Each turn it yields the state s_t and is sent (s_t, its N candidates, judged and scored). Then
-    it yields the index of its pick and is sent the feedback that it hears.
+    It stops at each `yield` until `search` answers: with the N candidates of s_t, judged and
+    scored, and then with the feedback on the pick.
     """
     messages = rollout.first_messages(problem)  # s_1 = x
     for turn in range(1, turns + 1):
         # y_t^1 … y_t^N ~ π(· | s_t). A state that does not fit the context comes back shortened.
         messages, candidates = yield messages
 
-        # The coin belongs to (problem, turn), so two Random arms in one state pick alike.
+        # The coin belongs to (problem, turn): two Random arms in one state pick alike.
         coin = float(rollout.noise(seed, problem["task_id"], "pick", turn, 1)[0])
         picked = pick(arm.rule, candidates, coin)
         feedback = yield picked
 
         # The stop: PUBLIC tests, and nothing else.
-        best = candidates[picked]
-        if best["public_passed"]:
+        chosen = candidates[picked]
+        if chosen["public_passed"]:
             return
 
         # s_{t+1} = (s_t, y_t, o_t): the pick and its feedback alone.
         if arm.variant == "fresh":
             messages = rollout.first_messages(problem)
         else:
-            messages = rollout.next_messages(messages, best["completion"], feedback)
+            messages = rollout.next_messages(messages, chosen["completion"], feedback)
 
 
 def feedback_heard(variant, feedback):
     """{task_id: feedback} of all open problems → what each is told in this variant."""
     if variant == "swapped":
-        # Each hears what the next one should, the last what the first should.
+        # Each hears the feedback of the next problem, and the last that of the first.
         tasks = list(feedback)
         neighbours = tasks[1:] + tasks[:1]
         return {task: feedback[neighbour] for task, neighbour in zip(tasks, neighbours)}
@@ -150,7 +150,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
 
     sample({Draw: turn}) → {Draw: (messages, completion, tokens)}.
     judge([(task_id, code), …]) → {(task_id, code): (public_passed, hidden_passed, feedback)}.
-    score(the same) → {(task_id, code): its R_φ by each verifier}, of which the first one's picks.
+    score(the same) → {(task_id, code): (its R_φ by each verifier, …)}. Rules use the first.
     """
     # Every episode stands at its first question, s_1.
     episodes = {}
@@ -171,7 +171,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
             wanted[arm, task] = [Draw(task, arm.temperature, state, i) for i in range(arm.n)]
         drawn = sample({draw: turn for draws in wanted.values() for draw in draws})
 
-        # 2. Run and score each distinct program once.
+        # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
+        # is the business of `pick`. The rest is for the measures.
         judged = judge_candidates(drawn, judge, score, programs)
 
         # 3. Each episode picks one.
@@ -182,7 +183,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
             picked = episodes[arm, task].send((messages, candidates))
             picks[arm][task] = candidates[picked]
 
-            # The budget of a rule: only public tests and the oracle need all N programs run.
+            # What the rule itself would have to run.
             cost = 1 if arm.rule in ("Random", "LV") else arm.n
             row = dict(arm._asdict(), seed=seed, task_id=task, turn=turn, messages=messages)
             yield dict(row, candidates=candidates, picked=picked, programs_run=cost)
@@ -194,12 +195,12 @@ def search(problems, arms, turns, sample, judge, score, seed):
 def next_states(picks, episodes):
     """{arm: {task_id: picked candidate}} → {(arm, task_id): s_{t+1}} of the episodes that go on."""
     states = {}
-    for arm, best in picks.items():
+    for arm, chosen in picks.items():
         # Feedback is swapped among the open problems of one arm, so it is collected first.
-        open_tasks = [task for task in best if not best[task]["public_passed"]]
-        feedback = {task: best[task]["feedback"] for task in open_tasks}
+        open_tasks = [task for task in chosen if not chosen[task]["public_passed"]]
+        feedback = {task: chosen[task]["feedback"] for task in open_tasks}
         heard = feedback_heard(arm.variant, feedback)
-        for task in best:
+        for task in chosen:
             # An episode that has passed, or has had T turns, ends instead.
             with contextlib.suppress(StopIteration):
                 states[arm, task] = episodes[arm, task].send(heard.get(task))
@@ -213,8 +214,8 @@ def judge_candidates(drawn, judge, score, programs):
     """
     # Two candidates can hold one program, and a later turn can repeat it.
     program_of = {}
-    for draw, (_, completion, _) in drawn.items():
-        program_of[draw] = draw.task_id, execute.extract_code(completion)
+    for draw, (_, text, _) in drawn.items():
+        program_of[draw] = draw.task_id, execute.extract_code(text)
     new = [program for program in dict.fromkeys(program_of.values()) if program not in programs]
     verdicts = judge(new)
     scores = score(new)
@@ -287,7 +288,7 @@ def best_of(candidates, rule, n, which=0):
     first = candidates[:n]
     if "LV" in rule:
         first = [dict(candidate, score=candidate["scores"][which]) for candidate in first]
-    return float(correct[pick(rule, first, coin=0.0)])
+    return float(correct[pick(rule, first, coin=0.0)])  # the coin: PT's if none passes
 
 
 def pairwise(candidates, which=0):
@@ -301,17 +302,18 @@ def pairwise(candidates, which=0):
 def recovery(picks, candidates, turn):
     """One-step recoverability: (correct at turn t + 1?, accuracy of fresh turn-1 samples).
 
-    (nan, nan) unless the episode, with N = 1, is still open after `turn`.
+    Of an episode with N = 1 and the candidates of its turn 1. (nan, nan) if it is over by then.
     """
     if len(picks) <= turn:
         return np.nan, np.nan
-    # The first candidate of turn 1 began this episode, so it is known to have failed.
+    _, repaired = picks[turn]  # of turn t + 1, since the list counts from 0
+    # The episode began with the first candidate, so that one is known to have failed.
     fresh = [execute.reward(candidate) for candidate in candidates[1:]]
-    return float(picks[turn][1]), sum(fresh) / len(fresh) if fresh else np.nan
+    return float(repaired), sum(fresh) / len(fresh) if fresh else np.nan
 
 
-def is_lost(picks, candidates):
-    """The act that no later turn can mend: a public pass, which stops, with a hidden fail."""
+def is_lost(picks, candidates=None):
+    """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
     return float(picks[-1] == (True, False))
 
 
@@ -325,8 +327,7 @@ def resample(keys, resamples=1000):
     then groups of each drawn run, then problems of each drawn group, all with replacement. Count
     how often each problem is drawn.
     """
-    # {run: {group: [its problems]}}, then without the names.
-    tree = {}
+    tree = {}  # {run: {group: [its problems]}}
     for k, (run, group, _) in enumerate(keys):
         tree.setdefault(run, {}).setdefault(group, []).append(k)
     runs = [list(groups.values()) for groups in tree.values()]
@@ -381,7 +382,6 @@ def main_search(args):
     # π, the problems, and R_φ.
     problems = execute.read_problems(args.problems)
     policy, tokenizer = models.load_policy(args.policy)
-    # What the context leaves for a state.
     room = models.context_length(policy) - args.max_new_tokens
     rollout.check_prompts(tokenizer, problems.values(), room, args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
@@ -427,7 +427,6 @@ def print_search(rows, arms, problems, args):
         f"correct after turn {args.turns}: {', '.join(shares)} → {args.out}"
     )
 
-    # The prompt, then programs and feedback in turn.
     row = max(rows, key=lambda row: (row["rule"] == "PT", row["turn"]))
     chat = [message["content"] for message in row["messages"]]
     chat.append(row["candidates"][row["picked"]]["code"])

@@ -77,6 +77,22 @@ def measure(sample, device):
     return tokens / (time.monotonic() - began), tokens
 
 
+def compare(samplers, device):
+    """Print the speed of each; the first is stage 01."""
+    ours = None
+    for name, sample in samplers.items():
+        try:
+            rate, tokens = measure(sample, device)
+        except Exception as error:
+            # Not every sampler runs on every device.
+            reason = str(error).strip().split("\n")[0][:120]
+            print(f"{name:28s} does not run here: {type(error).__name__}: {reason}", flush=True)
+            continue
+        ours = ours or rate
+        ratio = f"01 is {ours / rate:.2f} times as fast"
+        print(f"{name:28s} {rate:8.0f} tokens/s, {tokens} tokens; {ratio}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
@@ -96,9 +112,9 @@ def main():
         problem = problems[i // args.trajectories % len(problems)]
         prompts.append(rollout.render(tokenizer, rollout.first_messages(problem)))
     by_length = sorted(prompts, key=len)
-    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(
-        f"{size:.1f} M parameters, {len(prompts)} prompts of {len(by_length[0])} to "
+        f"{millions:.1f} M parameters, {len(prompts)} prompts of {len(by_length[0])} to "
         f"{len(by_length[-1])} tokens, on {model.device}; torch {torch.__version__}"
     )
 
@@ -123,21 +139,7 @@ def main():
         ),
         "generate_batch, continuous": lambda: generate_continuously(model, prompts, config),
     }
-    ours = None
-    for name, sample in samplers.items():
-        try:
-            rate, tokens = measure(sample, model.device)
-        except Exception as error:
-            # Not every sampler runs on every device.
-            reason = str(error).strip().split("\n")[0][:120]
-            print(f"{name:28s} does not run here: {type(error).__name__}: {reason}", flush=True)
-            continue
-        ours = ours or rate
-        print(
-            f"{name:28s} {rate:8.0f} tokens/s, {tokens} tokens; 01 is {ours / rate:.2f} times as "
-            "fast",
-            flush=True,
-        )
+    compare(samplers, model.device)
 
 
 if __name__ == "__main__":
