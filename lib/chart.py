@@ -26,7 +26,8 @@ def line_chart(panels, x_name):
             colour = COLOURS[i % len(COLOURS)]
             parts += draw_line(estimates, colour, shift)
             if column == 0:
-                x, y = LEFT + 110 * i, HEIGHT + 13
+                step = min(110, (WIDTH * len(panels) - LEFT) // len(lines))
+                x, y = LEFT + step * i, HEIGHT + 13
                 parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
                 parts.append(f'<text x="{x + 10}" y="{y + 5}">{name}</text>')
         parts.append("</g>")

@@ -38,8 +38,8 @@ def ask(server, body, state, shorten):
         try:
             return request_completion(server, dict(body, messages=state["messages"]))
         except HTTPError as error:
-            said = error.read(200).decode(errors="replace")
-            problem = f"HTTP {error.code}, {said}"
+            reply = error.read(200).decode(errors="replace")
+            problem = f"HTTP {error.code}, {reply}"
             if error.code in TOO_LONG and len(state["messages"]) >= 3:
                 state["messages"] = shorten(state["messages"])
                 continue
