@@ -281,9 +281,9 @@ def main():
     settings = settings_of(args.method, args)
     examples = make_examples(steps, **settings)
     if not examples:
-        reason = "as no step has both 'public_passed' and 'hidden_passed'"
-        advice = "sample more trajectories or start from a better base"
-        stop(f"{args.scored}: no example for method '{args.method}', {reason}; {advice}")
+        reason = "has any step both 'public_passed' and 'hidden_passed'?"
+        advice = "Sample more trajectories or start from a better base"
+        stop(f"{args.scored}: no example for method '{args.method}': {reason} {advice}")
 
     # The counts are written first: where the examples are, their counts are too.
     correct = {(step["task_id"], step["completion"]) for step in steps if execute.reward(step)}

@@ -259,7 +259,6 @@ def main():
     batches = make_batches([len(ids) for ids, _ in examples], args.batch_size, steps, args.seed)
     losses = train(model, examples, batches, args.lr, args.tokens_per_pass)
 
-    # What the report tells about this training.
     tenth = max(1, steps // 10)  # of the steps, at the beginning and at the end
     metrics = dict(
         examples=len(examples),

@@ -60,7 +60,7 @@ verifier = importlib.import_module("03_verifier")
 expert = importlib.import_module("04_relabel")
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
-# What an episode of a control hears instead of its feedback, in the words of the report.
+# What an episode hears instead of its own feedback, in the words of the report.
 CONTROLS = {
     "fresh": "fresh turn-1 samples",
     "swapped": "another problem's feedback",
@@ -95,6 +95,7 @@ def pick(rule, candidates, coin):
 
     # The oracle. Without a correct program it takes one that fails openly, for it would rather go
     # on to the next turn than stop on a wrong answer.
+    assert rule == "oracle", f"{rule}: no such rule"
     correct = [i for i in indices if execute.reward(candidates[i])]
     failing = [i for i in indices if i not in passing]
     return (correct or failing or [0])[0]

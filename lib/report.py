@@ -27,9 +27,6 @@ PAPER_BEST = dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48
 PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9), "PT+LV, N = 5": PAPER_BEST}
 PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
 
-# Which rule is held against which.
-RIVALS = {"LV": "Random", "PT": "LV", "PT+LV": "PT", "oracle": "PT+LV"}
-
 
 def label(arm):
     """What a table calls an arm."""
@@ -253,12 +250,13 @@ def methods_section(results, policies, ours, arms):
 
 
 def rules_section(results, policies):
-    """Each rule against the one before it."""
+    """Each rule against the one before it in RULES."""
+    before = dict(zip(results.measures.RULES[1:], results.measures.RULES))
     rows = []
     for policy in policies:
         arms = results.arms(policy)
         for arm in arms:
-            rival = arm._replace(rule=RIVALS.get(arm.rule))
+            rival = arm._replace(rule=before.get(arm.rule))
             if rival in arms:
                 words = [policy, f"{arm.rule} − {rival.rule}, N = {arm.n}"]
                 rows.append((words, (policy, arm), (policy, rival)))
@@ -269,9 +267,10 @@ def candidates_section(results, policy):
     """Accuracy at turn 1 by the number of candidates, for each rule and verifier (Figs. 3, 4)."""
     fewest = min(map(len, results.turn1[policy].values()))
     ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= fewest]
-    lines = [(rule, rule, 0) for rule in ("Random", "PT", "oracle")]
+    with_verifier = [rule for rule in results.measures.RULES if "LV" in rule]
+    lines = [(rule, rule, 0) for rule in results.measures.RULES if rule not in with_verifier]
     for which, path in enumerate(results.verifiers[policy]):
-        lines += [(f"{rule}, {path}", rule, which) for rule in ("LV", "PT+LV")]
+        lines += [(f"{rule}, {path}", rule, which) for rule in with_verifier]
     rows = []
     for name, rule, which in lines:
         best_of = results.measures.best_of

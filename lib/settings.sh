@@ -139,7 +139,7 @@ for control in $CONTROLS; do
 done
 METHODS=${METHODS:-mucode}
 for method in $METHODS; do
-  [[ $method =~ ^[a-z_]+([+](bce|previous))?$ ]] &&
+  [[ $method =~ ^[a-z0-9_]+([+](bce|previous))?$ ]] &&
     grep -q "^    \"${method%+*}\":" "$HERE/04_relabel.py" ||
     refuse "METHODS: '$method' is no row of METHODS in 04_relabel.py (also with +bce or +previous)"
 done
