@@ -4,8 +4,8 @@ WHAT IT DOES IN μCODE (Section 3)
   The environment of the MDP is a Python interpreter. An action y_t is a whole program. Running it
   on the PUBLIC tests gives the observation o_t, which the next turn may read. Running it on the
   public and the HIDDEN tests gives the oracle reward R(x, y): 1 if all of them pass, else 0. R
-  depends on the problem and the program alone, never on the history. So each distinct program of a
-  problem runs once, however often it was sampled.
+  depends on the problem and the program alone, never on the history. So a call of this stage runs
+  each distinct program of a problem once, however often it was sampled.
 
 WHO JUDGES
   A program that shares a process with its tests can cheat: exit with status 0 before the first
@@ -48,7 +48,7 @@ from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl
 from lib.sandbox import NoSandbox, Program, ProgramFailed, Remote, run_all
 from lib.zygote import COMMON
 
-# A Remote stands for what stays in a Program. COMMON are the modules that programs find imported.
+# A Remote stands for what stays in a Program, and program.gone says how its process has ended.
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -317,9 +317,9 @@ class Verdict(NamedTuple):
 def reward(row):
     """The oracle reward R(x, y) of a row with a verdict: do public and hidden tests all pass?
 
-    Hidden results are read through this function alone, and in three places: the labels of R_φ
-    (03), the oracle term of the expert (04), the oracle rule and the measures (06). They reach no
-    state, no feedback and no stop.
+    This is where hidden results go: to the labels of R_φ (03), to the expert and to RFT (04), to
+    the oracle rule and the measures (06), to the counts that are printed. They reach no feedback,
+    no score, and no pick, stop or state of another rule.
     """
     return row["public_passed"] and row["hidden_passed"]
 
@@ -327,8 +327,8 @@ def reward(row):
 def judge(zygote, limits, problem, code):
     """Run one program on all tests → Verdict.
 
-    limits["timeout"]: CPU seconds to load, for the public and for the hidden tests, each (a script:
-    for each test), and three times as many on the clock. Without public tests, loading passes.
+    Loading, the public and the hidden tests have limits["timeout"] CPU seconds each (of a script,
+    each test has), or three times as many on the clock. Without public tests, loading passes.
     """
     if not code:
         return Verdict(False, False, "There is no program in this answer.")  # nothing to run

@@ -55,8 +55,8 @@ execute = importlib.import_module("02_execute")
 def distinct_programs(steps):
     """What R_φ learns from: {task_id: {code: is it correct?}}, in the order of the steps.
 
-    A program is (task_id, code). Near the time limit two runs of one program can end differently.
-    Then it counts as correct.
+    A program is (task_id, code). Two calls of stage 02 can judge it differently, near the time
+    limit. Then it counts as correct.
     """
     # R depends on the problem and the program alone, so all visits of a program are one example.
     programs = {}
@@ -84,19 +84,19 @@ def encode_program(tokenizer, prompt, code):
 
 
 def bt_loss(scores, labels, owners):
-    """Bradley–Terry: − log σ(R⁺ − R⁻), the mean over pairs of a problem, then over problems.
+    """Bradley–Terry: − log σ(R_φ(y⁺) − R_φ(y⁻)), the mean over pairs, then over problems.
 
     scores (B,), labels (B,) of 0/1, owners (B,): which problem each program is for → scalar.
-    Problems with programs of one kind alone have no pair. 10⁻³ · mean R² is added.
+    Problems with programs of one kind alone have no pair. 10⁻³ · mean R_φ² is added.
     """
     losses = []
     for owner in owners.unique():
-        r = scores[owners == owner]  # R_φ of this problem's programs
+        own_scores = scores[owners == owner]
         is_correct = labels[owners == owner].bool()
         if is_correct.all() or not is_correct.any():
             continue  # no pair (`train` draws both kinds)
-        # Every correct program against every wrong one: R⁺ − R⁻, (correct, wrong).
-        gap = r[is_correct][:, None] - r[~is_correct][None, :]
+        # Every correct program against every wrong one: R_φ(y⁺) − R_φ(y⁻), (correct, wrong).
+        gap = own_scores[is_correct][:, None] - own_scores[~is_correct][None, :]
         # softplus(−d) = − log σ(d). The mean, so that many pairs weigh no more than few.
         losses.append(softplus(-gap).mean())
 
@@ -179,8 +179,8 @@ def forward(model, sequences):
     pad = model.config.pad_token_id
     padded = [ids + [pad] * (width - len(ids)) for ids in sequences]
     real = [[1] * len(ids) + [0] * (width - len(ids)) for ids in sequences]
-    ids = torch.tensor(padded, device=model.device)  # (B, T)
-    mask = torch.tensor(real, device=model.device)  # (B, T)
+    ids = torch.tensor(padded, device=model.device)  # (B, W)
+    mask = torch.tensor(real, device=model.device)  # (B, W)
 
     # The head reads the hidden state of the last real token.
     with models.mixed_precision(model.device):
@@ -310,7 +310,7 @@ def train(model, training, validation, args):
         rows.append(dict(row, problems=len(validation), kept=False))
 
         # A small set of programs is soon known by heart, so the last epoch need not be the best.
-        # It is kept only where there are no validation problems.
+        # (Where nothing is held out, the last is kept.)
         if best is None or pairwise is None or pairwise > best:
             best = pairwise
             kept = epoch
@@ -426,7 +426,6 @@ def main_score(args):
     scored = [dict(step, score=scores[step["task_id"], step["code"]]) for step in steps]
     write_jsonl(args.out, scored)
 
-    # What R_φ likes best of all.
     task_id, code = max(programs, key=scores.get)
     print(
         f"03 verifier: scored {len(programs)} distinct programs of {len(steps)} steps → {args.out}"

@@ -157,8 +157,8 @@ def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. The states of a problem's `most` best-scored failed
-    trajectories get y* (in their RFT, of none). A successful trajectory's states get its own last
-    program. All other states are left out.
+    trajectories get y* (`most` is 0 in their RFT). A successful trajectory's states get its own
+    last program. All other states are left out.
     """
     labels = {}
     for problem_steps in by_problem(steps).values():

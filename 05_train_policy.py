@@ -106,7 +106,7 @@ def split_batch(batch, lengths, most):
 
 
 def collate(examples):
-    """[(ids, n), …] → ids (B, T), targets (B, T), padded on the right.
+    """[(ids, n), …] → ids (B, W), targets (B, W), padded on the right.
 
     The targets are the ids where they carry loss, and NO_LOSS elsewhere.
     """
@@ -139,8 +139,8 @@ def completion_loss(logits, targets):
 def loss_of_part(model, examples):
     """Σ − log π over the completions of some examples, in one forward pass → scalar."""
     ids, targets = collate(examples)
-    ids = ids.to(model.device)  # (B, T)
-    targets = targets.to(model.device)  # (B, T)
+    ids = ids.to(model.device)  # (B, W)
+    targets = targets.to(model.device)  # (B, W)
 
     # Position k predicts token k + 1. The first completion token of all stands at `first`, so the
     # logits from first − 1 on are enough. With a large vocabulary they are what fills a GPU.
@@ -249,7 +249,7 @@ def main():
     model, tokenizer = models.load_policy(args.base, torch.float32)
     examples = encode_examples(located, model, tokenizer, args.base)
 
-    # Only a model with dropout would draw from this seed. The order of the examples has its own.
+    # For models with dropout. The order of the examples is drawn apart.
     torch.manual_seed(args.seed)
     model.train()
     if args.gradient_checkpointing:

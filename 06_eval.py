@@ -1,9 +1,9 @@
 r"""Stage 06 · evaluate: search over turns at test time, and measure what a run has shown.
 
 WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
-  At each turn N programs are sampled from π(· | s_t), a rule picks ONE, and the public tests judge
-  it. If they pass, or t = T, that is the answer. Else the picked program and its feedback, and
-  nothing else, go into s_{t+1}. The rules:
+  An episode is a trajectory at test time. At each turn N programs are sampled from π(· | s_t) and
+  run, and a rule picks ONE. If that passes the public tests, or t = T, it is the answer. Else the
+  pick and its feedback, and nothing else, go into s_{t+1}. The rules:
 
       Random   any of the N              PT      the first that passes public tests, else Random
       LV       argmax of R_φ             PT+LV   argmax of R_φ among those that pass, else LV
@@ -57,7 +57,7 @@ from lib.rows import check_numbers, indent, write_jsonl
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
 verifier = importlib.import_module("03_verifier")
-expert = importlib.import_module("04_relabel")
+expert = importlib.import_module("04_relabel")  # METHODS, the order of the report
 
 RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
 # What an episode hears instead of its own feedback, in the words of the report.
@@ -149,7 +149,7 @@ def feedback_heard(variant, feedback):
 def search(problems, arms, turns, sample, judge, score, seed):
     """Algorithm 2 for every problem and arm, turn by turn. Yields the rows of eval.jsonl.
 
-    sample({Draw: turn}) → {Draw: (messages, completion, tokens)}.
+    sample({Draw: turn, for its noise}) → {Draw: (messages, completion, tokens)}.
     judge([(task_id, code), …]) → {(task_id, code): (public_passed, hidden_passed, feedback)}.
     score(the same) → {(task_id, code): (its R_φ by each verifier, …)}. Rules use the first.
     """
@@ -202,7 +202,7 @@ def next_states(picks, episodes):
         feedback = {task: chosen[task]["feedback"] for task in open_tasks}
         heard = feedback_heard(arm.variant, feedback)
         for task in chosen:
-            # An episode that has passed, or has had T turns, ends instead.
+            # An episode that has passed (and hears None), or has had T turns, ends instead.
             with contextlib.suppress(StopIteration):
                 states[arm, task] = episodes[arm, task].send(heard.get(task))
     return states
@@ -251,7 +251,7 @@ def sample_draws(wanted, policy, tokenizer, room, args):
     return drawn
 
 
-# ── Measures, for one problem ────────────────────────────────────────────────────────────────────
+# ── Measures, for one problem: lib/report.py asks for them ───────────────────────────────────────
 
 
 def carry_forward(picks, turns):
@@ -301,9 +301,10 @@ def pairwise(candidates, which=0):
 
 
 def recovery(picks, candidates, turn):
-    """One-step recoverability: (correct at turn t + 1?, accuracy of fresh turn-1 samples).
+    """One-step recoverability: (correct at turn t + 1?, accuracy of fresh samples of turn 1).
 
-    Of an episode with N = 1 and the candidates of its turn 1. (nan, nan) if it is over by then.
+    picks: of an episode with N = 1, (nan, nan) if it is over by then. candidates: of turn 1, from
+    the arm that drew most.
     """
     if len(picks) <= turn:
         return np.nan, np.nan

@@ -12,6 +12,7 @@
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail +o posix
 
+# `stage` calls a stage, unless its last argument, the output, exists. `meanwhile` does not wait.
 main() {
   make_problems                             # x and π_0
   rollouts base "$SEED"                     # D ← rollouts of π_0
@@ -28,7 +29,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
   local D="base/turn*.steps.jsonl"          # all steps (s, y, o, r) so far; first those of π_0
   local scored=base/scored.jsonl            # D with R_φ(x, y)
   local start=$MODEL                        # π_0, from which every π_i is trained
-  local loss=bt                             # the verifier's
+  local loss=bt                             # the verifier's; METHOD+bce takes the other
   if [[ $method = *+bce ]]; then
     loss=bce
     scored=base/bce/scored.jsonl
@@ -51,7 +52,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     verifier "$pi" $loss $D
 
     scored=$pi/scored.jsonl
-    if [[ $method = *+previous ]]; then start=$pi/policy; fi
+    if [[ $method = *+previous ]]; then start=$pi/policy; fi      # an experiment
     search_after "$method" "$i" $D
   done
 }

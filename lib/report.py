@@ -90,8 +90,8 @@ def read_runs(runs, measures):
         if "base" not in policies:
             stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
         if results.policies and policies != results.policies:
-            has, first_has = ", ".join(policies), ", ".join(results.policies)
-            stop(f"{run}: holds {has}, but {runs[0]} {first_has}")
+            expected = ", ".join(results.policies)
+            stop(f"{run}: holds {', '.join(policies)}, but {runs[0]} {expected}")
         results.policies = policies
         for policy in policies:
             read_policy(results, run, policy)
@@ -103,10 +103,9 @@ def read_runs(runs, measures):
     results.turns = max(len(p) for picks in results.picks.values() for p in picks.values())
     results.drawn = measures.resample(results.keys)
     for who, picks in results.picks.items():
-        results.picks[who] = {key: picks.get(key, []) for key in results.keys}
-        carried = [
-            measures.carry_forward(results.picks[who][key], results.turns) for key in results.keys
-        ]
+        picks = {key: picks.get(key, []) for key in results.keys}
+        carried = [measures.carry_forward(picks[key], results.turns) for key in results.keys]
+        results.picks[who] = picks
         results.right[who] = np.array(carried).T
     for policy, turn1 in results.turn1.items():
         results.turn1[policy] = {key: turn1.get(key, []) for key in results.keys}
@@ -127,10 +126,7 @@ def read_policy(results, run, policy):
     for number, row in enumerate(rows, 1):
         is_whole = all(c.keys() >= CANDIDATE_FIELDS for c in row["candidates"])
         if not is_whole or not 0 <= row["picked"] < len(row["candidates"]):
-            stop(
-                f"{path}, row {number}: field 'candidates' or 'picked' is not as search writes it; "
-                "search again"
-            )
+            stop(f"{path}, row {number}: field 'candidates' or 'picked' is damaged; search again")
 
     turn1 = results.turn1.setdefault(policy, {})
     for row in sorted(rows, key=lambda row: row["turn"]):
@@ -172,11 +168,7 @@ def difference(results, first, second):
     if np.isnan(first - second).all():
         return "–"
     mean, low, high = (100 * value for value in results.estimate(first - second))
-    verdict = "inside the noise"
-    if low > 0:
-        verdict = "above zero"
-    if high < 0:
-        verdict = "below zero"
+    verdict = "above zero" if low > 0 else "below zero" if high < 0 else "inside the noise"
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}] {verdict}"
 
 
@@ -231,12 +223,12 @@ def paper_section(results, policies, ours):
 
 def methods_section(results, policies, ours, arms):
     """Every method against ours, by turn; and what turns beyond the third bring."""
-    rows = []
-    for policy in policies:
-        if policy != ours:
-            for arm in arms:
-                words = [f"{ours} − {policy}", label(arm)]
-                rows.append((words, (ours, arm), (policy, arm)))
+    rows = [
+        ([f"{ours} − {policy}", label(arm)], (ours, arm), (policy, arm))
+        for policy in policies
+        for arm in arms
+        if policy != ours
+    ]
     text = contrasts(results, ["difference", "rule"], rows)
     if results.turns <= 3:
         return text
@@ -327,16 +319,12 @@ def verifier_section(results):
     """Pairwise accuracy of each verifier on each policy's candidates."""
     rows = []
     for policy in results.policies:
-        pairwise = results.measures.pairwise
-        accuracies = [
-            results.over_problems(pairwise, policy, which)
-            for which in range(len(results.verifiers[policy]))
-        ]
         for which, path in enumerate(results.verifiers[policy]):
-            accuracy = accuracies[which]
+            accuracy = results.over_problems(results.measures.pairwise, policy, which)
+            if which == 0:
+                own = accuracy
             row = [policy, path, share(results, accuracy), (~np.isnan(accuracy)).sum()]
-            row.append(difference(results, accuracies[0], accuracy) if which > 0 else "")
-            rows.append(row)
+            rows.append([*row, difference(results, own, accuracy) if which > 0 else ""])
     head = ["candidates of", "verifier", "pairwise accuracy"]
     head += ["problems with correct and wrong ones", "its own verifier − this one"]
     return table(head, rows)
@@ -348,8 +336,9 @@ def training_section(run, measures):
     files["verifier"] = "verifier/metrics.jsonl"
     folders = glob.glob(f"{run}/*/policy")
     policies = in_order((os.path.basename(os.path.dirname(f)) for f in folders), measures)
+    title = f"### {os.path.basename(os.path.abspath(run))}\n\n"
     if not policies:
-        return "Nothing was trained in this folder.\n"
+        return title + "Nothing was trained in this folder.\n"
     notes = {policy: {} for policy in policies}
     for policy in policies:
         for name, file in files.items():
@@ -368,7 +357,7 @@ def training_section(run, measures):
     fullest = sorted(notes.values(), key=len, reverse=True)
     columns = list(dict.fromkeys(column for note in fullest for column in note))
     rows = [[p, *(note.get(column, "–") for column in columns)] for p, note in notes.items()]
-    return table(["policy", *columns], rows)
+    return title + table(["policy", *columns], rows)
 
 
 def stories_section(results, policy, most=3):
@@ -400,7 +389,8 @@ def turn_of_story(row, previous):
     if best["code"] == previous:
         return f"{title}: the same program again\n"
     score = "" if best["score"] is None else f", R_φ = {best['score']:.2f}"
-    passed = "correct" if best["hidden_passed"] else "passes the public tests, fails a hidden one"
+    wrong = "passes the public tests, fails a hidden one"
+    passed = "correct" if best["hidden_passed"] else wrong
     code = f"```python\n{best['code']}\n```"
     return f"{title}{score}:\n\n{code}\n\n→ {best['feedback'] or passed}\n"
 
@@ -421,17 +411,15 @@ def picture(results, policies):
     panels = {}
     for arm in results.arms("base"):
         if label(arm) in PAPER:
-            panels[f"problems solved, {label(arm)}"] = {
-                policy: [results.estimate(right) for right in results.right[policy, arm]]
-                for policy in policies
-            }
+            panel = panels.setdefault(f"problems solved, {label(arm)}", {})
+            for policy in policies:
+                panel[policy] = [results.estimate(right) for right in results.right[policy, arm]]
     return line_chart(panels, "turn")
 
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────
 
 TEMPLATE = Path(__file__).with_name("report_template.md")
-# Put before the tables when the run is too small to learn.
 SMOKE = "\n**PRESET=smoke: too small to learn anything; these numbers mean nothing.**\n"
 
 
@@ -452,11 +440,10 @@ def write_report(runs, out, measures):
     best = [arm for arm in results.arms("base") if arm.rule == "PT+LV"]
     one = next(arm for arm in single if arm.temperature > 0)
     several = len(runs) > 1
-    names = [os.path.basename(os.path.abspath(run)) for run in runs]
     picture_path = os.path.splitext(out)[0] + ".svg"
 
     text = TEMPLATE.read_text(encoding="utf-8").format(
-        title=", ".join(names),
+        title=", ".join(os.path.basename(os.path.abspath(run)) for run in runs),
         count=len(results.keys),
         groups=len({(run, group) for run, group, _ in results.keys}),
         runs=f"{len(runs)} runs, each with groups of its own" if several else "1 run",
@@ -471,9 +458,7 @@ def write_report(runs, out, measures):
         feedback=feedback_section(results, last, one),
         recovery=recovery_section(results, last, one),
         verifier=verifier_section(results),
-        training="\n".join(
-            f"### {name}\n\n{training_section(run, measures)}" for run, name in zip(runs, names)
-        ),
+        training="\n".join(training_section(run, measures) for run in runs),
         stories=stories_section(results, ours),
         everything=everything_section(results),
     )

@@ -284,14 +284,10 @@ class Zygote:
         command = [sys.executable, "-s", "-S", os.path.abspath(program_side.__file__)]
         command += [str(theirs.fileno()), str(self.memory << 20)]
         with theirs:
+            env = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"}
+            quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
             self.process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                cwd="/",
-                env={"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                command, pass_fds=[theirs.fileno()], cwd="/", env=env, **quiet
             )
         self.reader = self.control.makefile("rb")
         self.ordered = None
