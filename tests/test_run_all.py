@@ -54,7 +54,8 @@ class Machine:
         self.checkout = folder / "checkout"
         shutil.copytree(f"{ROOT}/lib", self.checkout / "lib")
         (self.checkout / "tests").mkdir()
-        for name in ("run_all.sh", "tests/run.sh", "requirements.txt", "04_relabel.py"):
+        tables = ("04_relabel.py", "06_eval.py")  # of METHODS and CONTROLS
+        for name in ("run_all.sh", "tests/run.sh", "requirements.txt", *tables):
             shutil.copy(f"{ROOT}/{name}", self.checkout / name)
         self.run_folder = folder / "run"
         self.call_file = folder / "calls"
