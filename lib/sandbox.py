@@ -43,11 +43,14 @@ class Remote:
         # Not as self.… = …, since __setattr__ asks the program.
         vars(self).update(_program=program, _number=number, _name="it")
 
+    def _ask(self, action, *args):
+        return self._program.ask(action, self, *args)
+
     def __getattr__(self, name):
-        return self._program.ask("getattr", self, name)
+        return self._ask("getattr", name)
 
     def __setattr__(self, name, value):
-        self._program.ask("setattr", self, name, value)
+        self._ask("setattr", name, value)
 
     def __call__(self, /, *args, **kwargs):
         # Remembered, so that feedback can name the last call of a test.
@@ -55,21 +58,12 @@ class Remote:
         return self._program.ask("call", self, *args, **kwargs)
 
 
-def operator_method(name):
-    """A method of Remote that asks the program for an operator or a built-in function."""
-
-    def method(self, *args):
-        return self._program.ask(name, self, *args)
-
-    return method
-
-
 # Python looks operators up in the class, so each of them needs a method there.
-OPERATORS = """
-    abs add bool contains float ge getitem gt int iter le len lt mul neg repr setitem str sub
-"""
-for operator_name in OPERATORS.split():
-    setattr(Remote, f"__{operator_name}__", operator_method(operator_name))
+OPERATORS = (
+    "abs add bool contains float ge getitem gt int iter le len lt mul neg repr setitem str sub"
+)
+for name in OPERATORS.split():
+    setattr(Remote, f"__{name}__", functools.partialmethod(Remote._ask, name))
 
 
 def number_of(value):

@@ -372,17 +372,14 @@ def landlock(syscall):
 
     Returns whether the kernel agreed.
     """
-    # The numbers of its three system calls are the same on every machine.
-    create_ruleset = 444
-    add_rule = 445
-    restrict_self = 446
-    version = syscall(create_ruleset, None, 0, 1)
+    # Its three system calls, create_ruleset, add_rule and restrict_self, are 444 to 446 everywhere.
+    version = syscall(444, None, 0, 1)
     if version < 1:
         return False
 
     # Refuse every right that this version of the kernel knows …
     rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)
-    ruleset = syscall(create_ruleset, struct.pack("Q", (1 << rights) - 1), 8, 0)
+    ruleset = syscall(444, struct.pack("Q", (1 << rights) - 1), 8, 0)
 
     # … but to read files, and folders where the path is one, below these.
     readable = {
@@ -393,10 +390,10 @@ def landlock(syscall):
     for path in filter(os.path.exists, readable):
         allowed = 1 << 2 | os.path.isdir(path) << 3
         descriptor = os.open(path, os.O_PATH)
-        syscall(add_rule, ruleset, 1, struct.pack("=Qi", allowed, descriptor), 0)
+        syscall(445, ruleset, 1, struct.pack("=Qi", allowed, descriptor), 0)
         os.close(descriptor)
 
-    agreed = syscall(restrict_self, ruleset, 0) == 0
+    agreed = syscall(446, ruleset, 0) == 0
     os.close(ruleset)
     return agreed
 
@@ -443,9 +440,8 @@ def seccomp_filter(machine):
             code += [(MASK, 0, 0, bits), (EQUAL, 0, 1, value)]
             code += [(GIVE, 0, 0, ALLOW), (GIVE, 0, 0, REFUSE)]
 
-    # clone3 points to its flags, which a filter cannot follow. Where it is unknown, glibc clones.
-    clone3 = 435
-    code += [(EQUAL, 0, 1, clone3), (GIVE, 0, 0, UNKNOWN)]
+    # clone3 (435) points to its flags, which a filter cannot follow. Refused, glibc falls back.
+    code += [(EQUAL, 0, 1, 435), (GIVE, 0, 0, UNKNOWN)]
 
     # Every other number of the table jumps to the last line.
     numbers = [int(call[column]) for call in calls if len(call) == 3]
