@@ -311,15 +311,15 @@ def short(text, limit=120):
 class Verdict(NamedTuple):
     public_passed: bool
     hidden_passed: bool
-    feedback: str  # o_t, about the first PUBLIC test that fails. "" where all of them pass.
+    feedback: str  # o_t: why it does not load, or the first PUBLIC test that fails. Else "".
 
 
 def reward(row):
     """The oracle reward R(x, y) of a row with a verdict: do public and hidden tests all pass?
 
-    This is where hidden results go: to the labels of R_φ (03), to the expert and to RFT (04), to
-    the oracle rule and the measures (06), to the counts that are printed. They reach no feedback,
-    no score, and no pick, stop or state of another rule.
+    This is where hidden results go: to the labels of R_φ and the choice of its epoch (03), to the
+    expert and RFT (04), to the oracle rule and the measures (06), to printed counts. They reach no
+    feedback, nothing that R_φ reads, and (but for the oracle rule) no pick, stop or state.
     """
     return row["public_passed"] and row["hidden_passed"]
 
@@ -328,7 +328,7 @@ def judge(zygote, limits, problem, code):
     """Run one program on all tests → Verdict.
 
     Loading, the public and the hidden tests have limits["timeout"] CPU seconds each (of a script,
-    each test has), or three times as many on the clock. Without public tests, loading passes.
+    each test has), or three times as many on the clock. No public test: what loads, passes.
     """
     if not code:
         return Verdict(False, False, "There is no program in this answer.")  # nothing to run

@@ -11,8 +11,8 @@ WHAT IT DOES IN μCODE (Section 4.1)
 
   BT, after Bradley and Terry, is averaged over the pairs of a problem, then over problems. It only
   sees differences, so 10⁻³ · mean R_φ² is added to pin the level. The verifier earns its place
-  twice: it breaks the expert's ties (stage 04), and at test time it picks among programs that the
-  public tests cannot tell apart (stage 06).
+  twice: the expert takes its favourite among correct programs (stage 04), and at test time it picks
+  among programs that the public tests cannot tell apart (stage 06).
 
 READS   problems.jsonl, *.steps.jsonl of all iterations so far
 WRITES  train: DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, a row per epoch:
@@ -260,8 +260,8 @@ def measure(model, problems, batch_size):
 
 def train_epoch(model, problems, optimizer, schedule, rng, args):
     """One pass over the problems, in a new order → the mean loss of its steps."""
-    # What is said if the GPU is too small.
     loss_of = LOSSES[args.loss]
+    # What is said if the GPU is too small.
     purpose = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model"
 
     # The same problems in a new order, and of each the programs that this step draws.

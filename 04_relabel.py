@@ -2,8 +2,8 @@ r"""Stage 04 · relabel: ask the local-search expert what should have been writt
 
 WHAT IT DOES IN μCODE (Section 4.2)
   Code generation is one-step recoverable: from any state, whatever failed before, a correct program
-  can be written in one turn. So the expert needs no rollouts and no value function. It searches
-  among the programs that were sampled for x, in all iterations so far:
+  can be written in one turn. So the expert needs no search tree and no value function. It looks
+  through the programs that were sampled for x, in all iterations so far:
 
       y*(x) = argmax over y of   β_O · R(x, y) + β_L · R_φ(x, y)         (Eq. 4, β_O = 1, β_L = 0.1)
 

@@ -14,7 +14,7 @@ set -euo pipefail +o posix
 
 # `stage` calls a stage, unless its last argument, the output, exists. `meanwhile` does not wait.
 main() {
-  make_problems                             # x and π_0
+  make_problems                             # x (data/cafe.py), and π_0: school (stage 05)
   rollouts base "$SEED"                     # D ← rollouts of π_0
   verifier base bt base/turn*.steps.jsonl   # R_φ, trained on D
   meanwhile evaluate base 5 base/verifier   # Algorithm 2: multi-turn best-of-5 with π_0
