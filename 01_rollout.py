@@ -350,8 +350,6 @@ def sample_here(states, problems, args):
     fitted = fit_all(tokenizer, [state["messages"] for state in states], room)
     for state, (messages, _) in zip(states, fitted):
         state["messages"] = messages
-
-    # Nothing is sampled yet: the answers come as the caller asks for them.
     prompts = [ids for _, ids in fitted]
     keys = [key_of(state) for state in states]
     settings = dict(temperature=args.temperature, max_new_tokens=args.max_new_tokens)

@@ -261,7 +261,6 @@ def measure(model, problems, batch_size):
 def train_epoch(model, problems, optimizer, schedule, rng, args):
     """One pass over the problems, in a new order → the mean loss of its steps."""
     loss_of = LOSSES[args.loss]
-    # What is said if the GPU is too small.
     purpose = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model"
 
     # The same problems in a new order, and of each the programs that this step draws.

@@ -5,9 +5,11 @@ WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
   run, and a rule picks ONE. If that passes the public tests, or t = T, it is the answer. Else the
   pick and its feedback, and nothing else, go into s_{t+1}. The rules:
 
-      Random   any of the N              PT      the first that passes Public Tests, else Random
-      LV       Learned Verifier: argmax R_φ      PT+LV   argmax R_φ of those that pass, else LV
-      oracle   a correct program, if there is one: the bound. No other rule reads hidden results.
+      Random   any of the N
+      LV       Learned Verifier: argmax of R_φ
+      PT       Public Tests: the first that passes them, or Random if none does
+      PT+LV    argmax of R_φ among those that pass, or LV if none does
+      oracle   a correct program if there is one: the bound. No other rule reads hidden results.
 
   Greedy is Random with N = 1 at temperature 0. Controls, with N = 1, ask whether feedback is read:
 
