@@ -106,8 +106,8 @@ def enough_memory(purpose):
 def mixed_precision(device):
     """bfloat16 arithmetic on a GPU; the weights stay float32. On a CPU it changes nothing."""
     # Not cached: bfloat16 copies of all weights would take two more bytes a parameter.
-    on_gpu = device.type == "cuda"
-    return torch.autocast(device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
+    enabled = device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────

@@ -14,10 +14,8 @@ import numpy as np
 from lib.chart import line_chart
 from lib.rows import read_jsonl, stop, write_text
 
-# What the report needs of a row, and of a candidate in it.
-EVAL_FIELDS = dict(policy=str, rule=str, n=int, temperature=(int, float), variant=str)
-EVAL_FIELDS.update(task_id=str, turn=int, messages=list, candidates=list, picked=int)
-EVAL_FIELDS.update(programs_run=int)
+EVAL_FIELDS = dict(policy=str, rule=str, variant=str, task_id=str, messages=list, candidates=list)
+EVAL_FIELDS.update(n=int, temperature=(int, float), turn=int, picked=int, programs_run=int)
 CANDIDATE_FIELDS = {"completion", "code", "public_passed", "hidden_passed", "feedback"}
 CANDIDATE_FIELDS |= {"score", "scores", "tokens"}
 
@@ -58,7 +56,6 @@ class Results:
     right: dict = field(default_factory=dict)  # (policy, arm) → (turns, K): last pick correct?
     turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
     spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
-    greedy: dict = field(default_factory=dict)  # policy → {task_id: its rows}, of the first run
     verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
 
     def arms(self, policy):
@@ -147,9 +144,6 @@ def read_policy(results, run, policy):
         is_sampled = row["turn"] == 1 and row["temperature"] > 0
         if is_sampled and len(candidates) > len(turn1.get(key, ())):
             turn1[key] = candidates
-        if run == results.runs[0] and row["temperature"] == 0:
-            stories = results.greedy.setdefault(policy, {})
-            stories.setdefault(row["task_id"], []).append(row)
 
 
 # ── Cells and tables ─────────────────────────────────────────────────────────────────────────────
@@ -221,8 +215,9 @@ def paper_section(results, policies, ours):
     return text
 
 
-def methods_section(results, policies, ours, arms):
-    """Every method against ours, by turn; and what turns beyond the third bring."""
+def methods_section(results, policies, ours, single):
+    """Every method against ours, by turn, and what turns beyond the third bring."""
+    arms = single + [arm for arm in results.arms("base") if arm.rule == "PT+LV"][:1]
     rows = [
         ([f"{ours} − {policy}", label(arm)], (ours, arm), (policy, arm))
         for policy in policies
@@ -360,41 +355,6 @@ def training_section(run, measures):
     return title + table(["policy", *columns], rows)
 
 
-def stories_section(results, policy, most=3):
-    """Problems turn by turn, greedy: first those that `policy` repairs and the base does not."""
-
-    def is_solved(rows):
-        return results.measures.execute.reward(rows[-1]["candidates"][0])
-
-    def is_repaired(task):
-        rows = results.greedy[policy][task]
-        return len(rows) > 1 and is_solved(rows) and not is_solved(results.greedy["base"][task])
-
-    lines = []
-    for task in sorted(results.greedy[policy], key=is_repaired, reverse=True)[:most]:
-        prompt = results.greedy[policy][task][0]["messages"][0]["content"]
-        lines.append(f"### {task}\n\n{prompt}\n")
-        for teller in dict.fromkeys(("base", policy)):
-            previous = None
-            for row in results.greedy[teller][task]:
-                lines.append(turn_of_story(row, previous))
-                previous = row["candidates"][0]["code"]
-    return "\n".join(lines)
-
-
-def turn_of_story(row, previous):
-    """One turn in Markdown: the program, its score, and what it was told."""
-    best = row["candidates"][0]
-    title = f"{row['policy']}, turn {row['turn']}"
-    if best["code"] == previous:
-        return f"{title}: the same program again\n"
-    score = "" if best["score"] is None else f", R_φ = {best['score']:.2f}"
-    wrong = "passes the public tests, fails a hidden one"
-    passed = "correct" if best["hidden_passed"] else wrong
-    code = f"```python\n{best['code']}\n```"
-    return f"{title}{score}:\n\n{code}\n\n→ {best['feedback'] or passed}\n"
-
-
 def everything_section(results):
     """Accuracy by turn of every policy and arm, and what it cost."""
     rows = []
@@ -437,7 +397,6 @@ def write_report(runs, out, measures):
     last = list({method_of(policy): policy for policy in results.policies}.values())
     ours = last[:2][-1]
     single = [arm for arm in results.arms("base") if arm.n == 1]
-    best = [arm for arm in results.arms("base") if arm.rule == "PT+LV"]
     one = next(arm for arm in single if arm.temperature > 0)
     several = len(runs) > 1
     picture_path = os.path.splitext(out)[0] + ".svg"
@@ -452,14 +411,13 @@ def write_report(runs, out, measures):
         ours=ours,
         picture=os.path.basename(picture_path),
         paper=paper_section(results, last, ours),
-        methods=methods_section(results, last, ours, single + best[:1]),
+        methods=methods_section(results, last, ours, single),
         rules=rules_section(results, last[:2]),
         candidates=candidates_section(results, ours),
         feedback=feedback_section(results, last, one),
         recovery=recovery_section(results, last, one),
         verifier=verifier_section(results),
         training="\n".join(training_section(run, measures) for run in runs),
-        stories=stories_section(results, ours),
         everything=everything_section(results),
     )
     write_text(picture_path, [picture(results, last)])

@@ -98,8 +98,7 @@ def check_numbers(args, may_be_zero=("seed",)):
 
 def indent(text, by=4):
     """A text of several lines, each moved to the right: how stages print their examples."""
-    margin = " " * by
-    return margin + text.replace("\n", "\n" + margin)
+    return " " * by + text.replace("\n", "\n" + " " * by)
 
 
 # ── Going on after a kill ────────────────────────────────────────────────────────────────────────
