@@ -239,7 +239,7 @@ def next_logits(model, ids, mask, position, cache):
 
 
 def drop_ended(done, cache, *tensors):
-    """The tensors (B, …) without the rows that are done (B,); so is the cache, in place."""
+    """The tensors (B, …) without the rows that are done (B,). The cache loses them in place."""
     keep = (~done).nonzero()[:, 0]
     cache.batch_select_indices(keep)
     return [tensor[keep] for tensor in tensors]

@@ -12,10 +12,7 @@ WHAT IT DOES IN μCODE (Algorithm 2, multi-turn best-of-N)
       oracle   a correct program if there is one: the bound. No other rule reads hidden results.
 
   Greedy is Random with N = 1 at temperature 0. Controls, with N = 1, ask whether feedback is read:
-
-      fresh    every turn starts from s_1 again: what blind retries would reach
-      swapped  every feedback is that of another open problem
-      failed   every feedback is "The program failed."           removed  … is empty
+  their episodes hear something else (CONTROLS, below), or start every turn from s_1 again.
 
   An Arm is one way to search: a rule, N, a temperature, a variant of the feedback. Equal states are
   sampled once for all arms, with noise that belongs to (problem, candidate, turn). So as long as
@@ -35,12 +32,10 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py report --run . --out report.md
 COSTS   the café, 600 problems: 15 to 30 s a policy
 
-DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired on the same
-problems.
+DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired by problem.
 """
 
 import argparse
-import contextlib
 import gc
 import importlib
 import json
@@ -104,31 +99,31 @@ def pick(rule, candidates, coin):
 
 
 def episode(problem, arm, turns, seed):
-    """Algorithm 2 for one problem, as a generator that asks for what it cannot do alone.
+    """Algorithm 2 for one problem, as a generator: it yields s_t and is sent s_t's N candidates.
 
-    It stops at each `yield` until `search` answers: with the N candidates of s_t, judged and
-    scored, and then with the feedback on the pick.
+    Returns the index of each turn's pick.
     """
     messages = rollout.first_messages(problem)  # s_1 = x
+    picks = []
     for turn in range(1, turns + 1):
-        # y_t^1 … y_t^N ~ π(· | s_t). A state that does not fit the context comes back shortened.
+        # y_t^1 … y_t^N ~ π(· | s_t), judged and scored by whoever runs this. A state that does not
+        # fit the context comes back shortened.
         messages, candidates = yield messages
 
         # The coin belongs to (problem, turn): two Random arms in one state pick alike.
         coin = float(rollout.noise(seed, problem["task_id"], "pick", turn, 1)[0])
-        picked = pick(arm.rule, candidates, coin)
-        feedback = yield picked
+        picks.append(pick(arm.rule, candidates, coin))
 
         # The stop: PUBLIC tests, and nothing else.
-        chosen = candidates[picked]
+        chosen = candidates[picks[-1]]
         if chosen["public_passed"]:
-            return
+            break
 
         # s_{t+1} = (s_t, y_t, o_t): the pick and its feedback alone.
+        messages = rollout.next_messages(messages, chosen["completion"], chosen["feedback"])
         if arm.variant == "fresh":
             messages = rollout.first_messages(problem)
-        else:
-            messages = rollout.next_messages(messages, chosen["completion"], feedback)
+    return picks
 
 
 def feedback_heard(variant, feedback):
@@ -142,32 +137,45 @@ def feedback_heard(variant, feedback):
         return dict.fromkeys(feedback, "The program failed.")
     if variant == "removed":
         return dict.fromkeys(feedback, "")
-    return feedback  # real. For fresh it does not matter: s_1 hears nothing.
+    # A control without a branch must not pass for real feedback. (In `fresh`, s_1 hears nothing.)
+    assert variant in ("real", "fresh"), f"{variant}: no such control"
+    return feedback
+
+
+def hear(variant, candidates):
+    """{task_id: candidates} of one arm → the same, with the feedback that its episodes hear."""
+    if variant == "real":
+        return candidates
+    # In a control N = 1, so the one candidate is the pick. Its problem stays open if it fails.
+    only = {task: candidate for task, (candidate,) in candidates.items()}
+    feedback = {task: c["feedback"] for task, c in only.items() if not c["public_passed"]}
+    heard = feedback_heard(variant, feedback)
+    return {task: [dict(c, feedback=heard.get(task, ""))] for task, c in only.items()}
 
 
 # ── Many episodes at once ────────────────────────────────────────────────────────────────────────
 
 
 def search(problems, arms, turns, sample, judge, score, seed):
-    """Algorithm 2 for every problem and arm, turn by turn. Yields the rows of eval.jsonl.
+    """Algorithm 2 for every problem and arm. Yields the rows of eval.jsonl, turn by turn.
 
     sample({Draw: turn, for its noise}) → {Draw: (messages, completion, tokens)}.
     judge([(task_id, code), …]) → {(task_id, code): (public_passed, hidden_passed, feedback)}.
     score(the same) → {(task_id, code): (its R_φ by each verifier, …)}. Rules use the first.
     """
-    # Every episode stands at its first question, s_1.
+    # Every episode begins by asking for the candidates of s_1.
     episodes = {}
     for arm in arms:
         for problem in problems:
             episodes[arm, problem["task_id"]] = episode(problem, arm, turns, seed)
     states = {key: next(running) for key, running in episodes.items()}
+    answers = {key: [] for key in episodes}  # (s_t, its candidates) of each turn
+    picks = {}
     programs = {}  # (task_id, code) → its verdict and scores, of all turns
     turn = 0
     while states:
         turn += 1
-
-        # 1. N candidates from every state. Arms in the same state ask for the same keys, so it is
-        # sampled once.
+        # 1. N candidates from every state. Arms in one state ask for the same draws, made once.
         wanted = {}
         for (arm, task), messages in states.items():
             state = json.dumps(messages)
@@ -177,37 +185,35 @@ def search(problems, arms, turns, sample, judge, score, seed):
         # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
         # is the business of `pick`. The rest is for the measures.
         judged = judge_candidates(drawn, judge, score, programs)
-
-        # 3. Each episode picks one.
-        picks = {arm: {} for arm in arms}
+        asked = {arm: {} for arm in arms}
         for (arm, task), draws in wanted.items():
             messages, _, _ = drawn[draws[0]]
-            candidates = [judged[draw] for draw in draws]
-            picked = episodes[arm, task].send((messages, candidates))
-            picks[arm][task] = candidates[picked]
+            asked[arm][task] = [judged[draw] for draw in draws]
+            answers[arm, task].append((messages, asked[arm][task]))
 
+        # 3. Each episode picks one, and asks for the candidates of its next state or ends.
+        states = {}
+        for arm in arms:
+            for task, candidates in hear(arm.variant, asked[arm]).items():
+                messages, _ = answers[arm, task][-1]
+                try:
+                    states[arm, task] = episodes[arm, task].send((messages, candidates))
+                except StopIteration as end:
+                    picks[arm, task] = end.value
+    yield from make_rows(answers, picks, turn, seed)
+
+
+def make_rows(answers, picks, turns, seed):
+    """The rows of eval.jsonl: {(arm, task_id): [(s_t, candidates), …]}, {(arm, task_id): picks}."""
+    for t in range(turns):
+        for (arm, task), of_episode in answers.items():
+            if t >= len(of_episode):
+                continue  # it has ended
+            messages, candidates = of_episode[t]
             # What the rule itself would have to run.
             cost = 1 if arm.rule in ("Random", "LV") else arm.n
-            row = dict(arm._asdict(), seed=seed, task_id=task, turn=turn, messages=messages)
-            yield dict(row, candidates=candidates, picked=picked, programs_run=cost)
-
-        # 4. Each hears its feedback, and asks for its next state or ends.
-        states = next_states(picks, episodes)
-
-
-def next_states(picks, episodes):
-    """{arm: {task_id: picked candidate}} → {(arm, task_id): s_{t+1}} of the episodes that go on."""
-    states = {}
-    for arm, chosen in picks.items():
-        # Feedback is swapped among the open problems of one arm, so it is collected first.
-        open_tasks = [task for task in chosen if not chosen[task]["public_passed"]]
-        feedback = {task: chosen[task]["feedback"] for task in open_tasks}
-        heard = feedback_heard(arm.variant, feedback)
-        for task in chosen:
-            # An episode that has passed (and hears None), or has had T turns, ends instead.
-            with contextlib.suppress(StopIteration):
-                states[arm, task] = episodes[arm, task].send(heard.get(task))
-    return states
+            row = dict(arm._asdict(), seed=seed, task_id=task, turn=t + 1, messages=messages)
+            yield dict(row, candidates=candidates, picked=picks[arm, task][t], programs_run=cost)
 
 
 def judge_candidates(drawn, judge, score, programs):
@@ -215,8 +221,7 @@ def judge_candidates(drawn, judge, score, programs):
 
     programs: {(task_id, code): (verdict, scores)} of all turns so far. New ones are added.
     """
-    # Two candidates can hold one program, and a later turn can repeat it.
-    program_of = {}
+    program_of = {}  # two candidates can hold one program, and a later turn can repeat it
     for draw, (_, text, _) in drawn.items():
         program_of[draw] = draw.task_id, execute.extract_code(text)
     new = [program for program in dict.fromkeys(program_of.values()) if program not in programs]
@@ -246,8 +251,7 @@ def sample_draws(wanted, policy, tokenizer, room, args):
         prompts = [ids for _, ids in fitted]
         keys = [(draw.task_id, draw.candidate, wanted[draw]) for draw in draws]
         settings["temperature"] = temperature
-        answers = rollout.sample(policy, tokenizer, prompts, keys, **settings)
-        for i, completion, tokens in answers:
+        for i, completion, tokens in rollout.sample(policy, tokenizer, prompts, keys, **settings):
             messages, _ = fitted[i]
             drawn[draws[i]] = messages, completion, tokens
     return drawn
@@ -305,8 +309,7 @@ def pairwise(candidates, which=0):
 def recovery(picks, candidates, turn):
     """One-step recoverability: (correct at turn t + 1?, accuracy of fresh samples of turn 1).
 
-    picks: of an episode with N = 1, (nan, nan) if it is over by then. candidates: of turn 1, from
-    the arm that drew most.
+    picks: of an episode with N = 1. (nan, nan) if it is over. candidates: all drawn at turn 1.
     """
     if len(picks) <= turn:
         return np.nan, np.nan
@@ -316,7 +319,7 @@ def recovery(picks, candidates, turn):
     return float(repaired), sum(fresh) / len(fresh) if fresh else np.nan
 
 
-def is_lost(picks, candidates=None):
+def is_lost(picks):
     """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
     return float(picks[-1] == (True, False))
 
@@ -352,8 +355,7 @@ def resample(keys, resamples=1000):
 def interval(drawn, values, weights=None):
     """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn`.
 
-    The weight is 1, and 0 where the value is nan: such a problem does not count.
-    → (mean, low, high).
+    → (mean, low, high). The weight is 1, and 0 where the value is nan: it does not count.
     """
     weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
     values = np.nan_to_num(np.asarray(values, float))  # (K,)
@@ -390,7 +392,7 @@ def main_search(args):
     rollout.check_prompts(tokenizer, problems.values(), room, args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
-    # What an episode cannot do alone.
+    # How candidates are made.
     def sample(wanted):
         return sample_draws(wanted, policy, tokenizer, room, args)
 
@@ -432,8 +434,8 @@ def print_search(rows, arms, problems, args):
     )
 
     row = max(rows, key=lambda row: (row["rule"] == "PT", row["turn"]))
-    chat = [message["content"] for message in row["messages"]]
-    chat.append(row["candidates"][row["picked"]]["code"])
+    answer = row["candidates"][row["picked"]]["code"]
+    chat = [*(message["content"] for message in row["messages"]), answer]
     print(f"  for example {row['task_id']}, {label(arm_of(row))}, turn {row['turn']}:")
     print(indent("\n→ ".join(indent(text, by=2).lstrip() for text in chat)))
 
@@ -446,7 +448,6 @@ def arm_of(row):
 def main_report(args):
     # Nothing to collect among millions of rows, and looking takes a third of the time.
     gc.disable()
-    # lib/report.py reads the rows and lays out the tables. What is measured is above.
     write_report(args.run, args.out, measures=sys.modules[__name__])
     print(f"06 report: {', '.join(args.run)} → {args.out}")
 

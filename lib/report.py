@@ -296,7 +296,7 @@ def recovery_section(results, policies, one):
     """Rec(t): the next turn of open episodes beside fresh samples for the same problems."""
     rows = []
     for policy in policies:
-        lost = results.over_episodes(results.measures.is_lost, policy, one)
+        lost = np.array(list(map(results.measures.is_lost, results.picks[policy, one].values())))
         for turn in range(1, results.turns):
             recovery = results.measures.recovery
             repaired, fresh = results.over_episodes(recovery, policy, one, turn)

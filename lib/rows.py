@@ -1,7 +1,7 @@
 """Rows on disk: JSON Lines in and out, and the one line that every bad input gets.
 
 A row is one JSON object on one line of a UTF-8 file. Every stage reads rows, checks the fields that
-it relies on, and writes rows with fields added; fields that it does not know pass through.
+it relies on, and writes rows with fields added. Fields that it does not know pass through.
 """
 
 import json

@@ -379,7 +379,7 @@ def say_missing(missing, strict):
     if strict:
         raise NoSandbox(f"{message}. --require-sandbox refuses to run them")
     stage = os.path.basename(sys.argv[0])
-    print(f"{stage}: {message}. Verdicts cannot be forged all the same", file=sys.stderr)
+    print(f"{stage}: {message}", file=sys.stderr)
 
     # At least our own memory, which holds the tests, cannot be read in /proc/PID/mem.
     if sys.platform == "linux":

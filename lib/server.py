@@ -32,7 +32,7 @@ def ask(server, body, state, shorten):
     """One completion of state["messages"] → (text, tokens).
 
     A chat that the server refuses as too long is shortened in place, as stage 01 does with its own
-    model. A server that is busy or gone is asked again after PAUSES; in the end, ConnectionError.
+    model. A server that is busy or gone is asked again after PAUSES. In the end, ConnectionError.
     """
     for pause in PAUSES:
         try:
@@ -56,7 +56,7 @@ def ask(server, body, state, shorten):
 def sample_remotely(server, body, states, seeds, shorten, concurrency):
     """Complete every state, `concurrency` requests at a time; yields (index, text, tokens).
 
-    body: the fields of a request that all rows share. The seed of each row is sent along; whether
+    body: the fields of a request that all rows share. The seed of each row is sent along. Whether
     the same seed gives the same text is up to the server.
     """
     with ThreadPoolExecutor(concurrency) as pool:

@@ -60,32 +60,43 @@ def test_the_oracle_would_rather_go_on_than_stop_on_a_wrong_answer():
 # ── Algorithm 2, one problem ─────────────────────────────────────────────────────────────────────
 
 
+def told(feedback, **more):
+    """A candidate that fails the public tests with this feedback."""
+    return dict(candidate(**more), feedback=feedback)
+
+
+def end_of(episode, state, candidates):
+    """Answer an episode for the last time → its picks."""
+    with pytest.raises(StopIteration) as end:
+        episode.send((state, candidates))
+    return end.value.value
+
+
 def test_an_episode_by_hand():
-    """The picks and the feedback that was heard, nothing else, become the next state."""
+    """The picks and their feedback, nothing else, become the next state."""
     episode = evaluate.episode(problem("a"), arm_of("LV", 2), 3, seed=0)
     state = next(episode)
     assert state == [dict(role="user", content="Write f for a.")]
 
     # Turn 1: the second candidate has the higher score. All hidden tests passed: that is not seen.
-    candidates = [candidate(score=1.0, code="y1a"), candidate(hidden=True, score=2.0, code="y1b")]
-    assert episode.send((state, candidates)) == 1
-    state = episode.send("o1")
+    first_two = [
+        told("o1a", score=1.0, code="y1a"),
+        told("o1b", hidden=True, score=2.0, code="y1b"),
+    ]
+    state = episode.send((state, first_two))
     assert state == [
         dict(role="user", content="Write f for a."),
         dict(role="assistant", content="y1b"),
-        dict(role="user", content="o1"),
+        dict(role="user", content="o1b"),
     ]
 
     # Turn 2: the state was too long and came back without its oldest turn.
-    candidates = [candidate(score=2.0, code="y2a"), candidate(score=1.0, code="y2b")]
-    assert episode.send((chat("Write f for a."), candidates)) == 0
-    state = episode.send("o2")
+    second_two = [told("o2", score=2.0, code="y2a"), told("no", score=1.0, code="y2b")]
+    state = episode.send((chat("Write f for a."), second_two))
     assert contents(state) == ["Write f for a.", "y2a", "o2"]
 
     # Turn 3 = T is the last, passed or not.
-    assert episode.send((state, candidates)) == 0
-    with pytest.raises(StopIteration):
-        episode.send("o3")
+    assert end_of(episode, state, second_two) == [1, 0, 0]
 
 
 @pytest.mark.parametrize("hidden", [False, True])
@@ -93,31 +104,38 @@ def test_an_episode_stops_when_the_public_tests_pass_and_whatever_the_hidden_one
     episode = evaluate.episode(problem("a"), arm_of("PT", 2), 3, seed=0)
     state = next(episode)
     candidates = [candidate(hidden=True), candidate(public=True, hidden=hidden)]
-    assert episode.send((state, candidates)) == 1
-    with pytest.raises(StopIteration):
-        episode.send("")
+    assert end_of(episode, state, candidates) == [1]
 
 
 def test_a_fresh_episode_starts_every_turn_from_the_problem():
     episode = evaluate.episode(problem("a"), arm_of("Random", 1, "fresh"), 2, seed=0)
     state = next(episode)
-    episode.send((state, [candidate(code="y1")]))
-    assert episode.send("o1") == chat("Write f for a.")
+    assert episode.send((state, [candidate(code="y1")])) == chat("Write f for a.")
 
 
 def test_random_tosses_a_new_coin_for_each_problem_turn_and_seed():
     def picks_of(task, seed):
         episode = evaluate.episode(problem(task), arm_of("Random", 100), 2, seed)
-        state = next(episode)
-        picks = []
-        for _ in range(2):
-            picks.append(episode.send((state, [candidate()] * 100)))
-            if len(picks) < 2:
-                state = episode.send("o")
-        return picks
+        state = episode.send((next(episode), [candidate()] * 100))
+        return end_of(episode, state, [candidate()] * 100)
 
     assert picks_of("a", 0) == picks_of("a", 0)
     assert len({*picks_of("a", 0), *picks_of("b", 0), *picks_of("a", 1)}) == 6
+
+
+def test_a_control_without_a_branch_is_not_taken_for_real_feedback():
+    assert evaluate.hear("real", {"a": ["as it is"]}) == {"a": ["as it is"]}
+    with pytest.raises(AssertionError, match="stale: no such control"):
+        evaluate.hear("stale", {"a": [told("o")]})
+    # Every row of CONTROLS has its branch.
+    for variant in evaluate.CONTROLS:
+        heard = evaluate.hear(variant, {"a": [told("o_a")], "b": [candidate(public=True)]})
+        assert list(heard) == ["a", "b"]
+
+
+def test_a_rule_without_a_branch_reads_no_hidden_result():
+    with pytest.raises(AssertionError, match="majority: no such rule"):
+        evaluate.pick("majority", [candidate(), candidate(True, True)], 0.0)
 
 
 def test_controls_change_what_is_heard():
@@ -361,9 +379,9 @@ def test_recovery_is_the_next_turn_of_open_episodes_beside_fresh_samples():
 
 
 def test_lost_is_a_public_pass_with_a_hidden_fail():
-    lost = {task: evaluate.is_lost(picks, FIVE) for task, picks in PICKS.items()}
+    lost = {task: evaluate.is_lost(picks) for task, picks in PICKS.items()}
     assert lost == {"a": 0.0, "b": 1.0, "c": 0.0}
-    assert evaluate.is_lost([(False, False)], FIVE) == 0.0
+    assert evaluate.is_lost([(False, False)]) == 0.0
 
 
 def test_best_of_n_by_hand():
