@@ -95,7 +95,7 @@ def pick(rule, candidates, coin):
     assert rule == "oracle", f"{rule}: no such rule"
     correct = [i for i in indices if execute.reward(candidates[i])]
     failing = [i for i in indices if i not in passing]
-    return (correct or failing or [0])[0]
+    return (correct or failing or [0])[0]  # all pass, none is correct: any
 
 
 def episode(problem, arm, turns, seed):
@@ -104,7 +104,7 @@ def episode(problem, arm, turns, seed):
     Returns the index of each turn's pick.
     """
     messages = rollout.first_messages(problem)  # s_1 = x
-    picks = []
+    picks = []  # their indices
     for turn in range(1, turns + 1):
         # y_t^1 … y_t^N ~ π(· | s_t), judged and scored by whoever runs this. A state that does not
         # fit the context comes back shortened.
@@ -168,9 +168,9 @@ def search(problems, arms, turns, sample, judge, score, seed):
     for arm in arms:
         for problem in problems:
             episodes[arm, problem["task_id"]] = episode(problem, arm, turns, seed)
-    states = {key: next(running) for key, running in episodes.items()}
+    states = {key: next(running) for key, running in episodes.items()}  # (arm, task_id) → s_t
     answers = {key: [] for key in episodes}  # (s_t, its candidates) of each turn
-    picks = {}
+    picks = {}  # of each episode that has ended
     programs = {}  # (task_id, code) → its verdict and scores, of all turns
     turn = 0
     while states:
@@ -359,7 +359,7 @@ def interval(drawn, values, weights=None):
     """
     weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
     values = np.nan_to_num(np.asarray(values, float))  # (K,)
-    mean = values.sum() / weights.sum()
+    mean = values.sum() / weights.sum()  # of the problems as they are
 
     # A resample without any problem that counts is nan, and left out.
     with np.errstate(invalid="ignore", divide="ignore"):
