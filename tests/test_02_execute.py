@@ -150,6 +150,23 @@ def test_time_is_limited_and_neighbours_live():
     assert time.monotonic() - started < 10
 
 
+def test_loading_public_and_hidden_tests_have_the_limit_each():
+    """0.4 s three times, under a limit of 0.7 s."""
+    code = (
+        "import time\n"
+        "def burn():\n"
+        "    end = time.process_time() + 0.4\n"
+        "    while time.process_time() < end: pass\n"
+        "burn()\n"
+        "def f(x):\n"
+        "    burn()\n"
+        "    return x + 1"
+    )
+    p = problem(public=["assert f(1) == 2"], hidden=["assert f(2) == 3"])
+    assert judge(p, code, timeout=0.7) == (True, True, "")
+    assert judge(p, code, timeout=0.2)[:2] == (False, False)
+
+
 # Written by hand.
 FEEDBACK = [
     ("def f(x): return x", "`f([3, 4])` gave [3, 4], expected 6"),
@@ -163,7 +180,11 @@ FEEDBACK = [
         "`f([3, 4])` raised KeyError: 'k', line 3: return y['k'], expected 6",
     ),
     ("class A: pass\ndef f(x): return A()", "`f([3, 4])` gave an object, expected 6"),
-    ("def f(x): return {'b', 'a', 'c'}", "`f([3, 4])` gave {'a', 'b', 'c'}, expected 6"),
+    (
+        # Eight letters: in the order of a random hash they are sorted once in 40,320 times.
+        "def f(x): return set('hgfedcba')",
+        "`f([3, 4])` gave {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'}, expected 6",
+    ),
     (
         "def f(x): return x for",
         "The program does not load: SyntaxError: invalid syntax, line 1: def f(x): return x for",
@@ -185,6 +206,12 @@ def test_the_call_may_stand_on_the_right():
     p = problem(public=["assert 2 == f(1)"])
     assert judge(p, "def f(x): return x")[2] == "`f(1)` gave 1, expected 2"
     assert judge(p, "def f(x): return x + 1")[0]
+
+
+def test_feedback_names_no_call_of_an_earlier_test():
+    p = problem(public=["assert f(1) == 2", "x = 3\nassert x == 4"])
+    feedback = "`assert x == 4` gave a wrong answer; the test is: assert x == 4"
+    assert judge(p, "def f(x): return x + 1")[2] == feedback
 
 
 def test_feedback_of_other_forms():
