@@ -198,6 +198,20 @@ def test_search_by_hand():
     assert set(requests[0].values()) == {1}
 
 
+def test_a_row_holds_the_state_that_was_sampled_from():
+    """A state that does not fit comes back shortened, and goes on from there."""
+    sample, judge, score, _ = environment(CODES)
+
+    def sample_shortened(wanted):
+        drawn = sample(wanted)
+        return {draw: (chat("short"), text, tokens) for draw, (_, text, tokens) in drawn.items()}
+
+    arms = [arm_of("LV", 2)]
+    rows = list(evaluate.search(PROBLEMS, arms, 2, sample_shortened, judge, score, 0))
+    assert {row["turn"] for row in rows} == {1, 2}
+    assert all(row["messages"] == chat("short") for row in rows)
+
+
 def test_each_distinct_program_is_judged_and_scored_once():
     sample, judge, score, _ = environment(CODES)
     judged = []

@@ -192,3 +192,20 @@ def test_the_filter_of_each_machine(machine, architecture, calls):
 
 def test_other_machines_have_no_filter():
     assert zygote.seccomp_filter("riscv64") == b""
+
+
+def test_the_limits_hold_without_any_other_part_of_the_cage(tmp_path):
+    """Where there is no seccomp, no file is written and no memory had beyond the limit."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import zygote\n"
+        "file = open(sys.argv[2], 'wb', buffering=0)\n"
+        "zygote.set_limits(1 << 28)\n"
+        "try: file.write(b'x')\n"
+        "except OSError: print('no file')\n"
+        "try: bytearray(1 << 29)\n"
+        "except MemoryError: print('no memory')\n"
+    )
+    command = [sys.executable, "-c", code, os.path.join(ROOT, "lib"), str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    expected = ["no file", "no memory"] if sys.platform == "linux" else ["no file"]
+    assert done.stdout.splitlines()[: len(expected)] == expected
