@@ -29,7 +29,7 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../01_rollout.py --problems problems/train.jsonl --policy base/policy \
             --previous base/turn1.steps.jsonl --max-new-tokens 48 --out try2.samples.jsonl
         --server http://localhost:8000/v1 has an engine sample, and --policy names its model.
-COSTS   the café: 4 to 9 s a turn on a CPU core, 3 s of them imports
+COSTS   the café: 4 to 13 s a turn on a CPU core, 3 s of them imports
 
 DIFFERS FROM THE PAPER'S CODE: there sampling is unseeded, and runs with N = 1 stop on hidden
 results too.

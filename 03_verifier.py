@@ -25,7 +25,7 @@ RUN     in the folder of a run, such as runs/toy (the defaults are the paper's s
             --lr 1e-3 --batch-size 8 --epochs 3 --out try-verifier
         python ../../03_verifier.py score --problems problems/train.jsonl \
             --steps base/turn*.steps.jsonl --verifier try-verifier --out try.scored.jsonl
-COSTS   the café: 20 to 30 s to train, 6 to 8 s to score on a CPU core
+COSTS   the café: 20 to 35 s to train, 7 to 10 s to score on a CPU core
 
 DIFFERS FROM THE PAPER: Eq. 2 as printed lacks the σ. FROM ITS CODE: there, 32 pairs a problem are
 drawn with replacement and unseeded, and evaluation is on the training split. Here a step draws at

@@ -18,7 +18,7 @@ WRITES  DIR/               an ordinary checkpoint: AutoModelForCausalLM and its 
 RUN     in the folder of a run, such as runs/toy (the defaults are for pretrained models):
         python ../../05_train_policy.py --base base/policy --examples mucode-1/examples.jsonl \
             --lr 1e-3 --steps 600 --out try-policy
-COSTS   the café: 70 to 90 s for 600 steps on a CPU core
+COSTS   the café: 75 to 105 s for 600 steps on a CPU core
 
 DIFFERS FROM THE PAPER: --steps gives methods with unequal numbers of examples equal numbers of
 optimiser steps. Without it, as in the paper: 2 epochs of 32 examples a step at a rate of 5e-7.

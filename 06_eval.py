@@ -30,7 +30,7 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy \
             --name mucode-2 --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
         python ../../06_eval.py report --run . --out report.md
-COSTS   the café, 600 problems: 15 to 30 s a policy
+COSTS   the café, 600 problems: 13 to 33 s a policy
 
 DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired by problem.
 """
