@@ -2,7 +2,7 @@
 
 A customer orders a function over a list of numbers, and leaves things out:
 
-    f(xs): the largest of the numbers above 4, doubled; if there are none, the usual.
+    "f(xs): the largest of the numbers above 4, doubled; if there are none, the usual."
 
 Does "above 4" include 4? And what is the usual? The waiter writes a program, serves it, and sees
 the customer's face:

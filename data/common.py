@@ -102,7 +102,7 @@ def save(name, problems, path, limit):
 
     limit: only the first so many problems, or 0 for all of them.
     """
-    problems = problems[: limit or None]
+    problems = problems[: limit or None]  # [:None] is all of them
 
     # Reference programs are other people's code, so they run in the sandbox as a model's would.
     by_id = {problem["task_id"]: problem for problem in problems}

@@ -21,7 +21,8 @@ import mbpp
 from common import execute, make_parser, parse, published, save
 from tqdm import tqdm
 
-from lib.sandbox import Program, ProgramFailed, Remote, run_all
+from lib.rows import stop
+from lib.sandbox import NoSandbox, Program, ProgramFailed, Remote, run_all
 
 RELEASES = "https://github.com/evalplus/{}_release/releases/download/"
 URLS = {
@@ -72,7 +73,7 @@ def parse_assertion(row):
     try:
         arguments = [ast.literal_eval(argument) for argument in call.args]
     except ValueError:
-        arguments = []
+        arguments = []  # not literals: nothing tells the shape of JSON's lists
     return left, call, arguments
 
 
@@ -155,7 +156,7 @@ def ask_reference(zygote, reference):
 def write_tests(row, name, values):
     """Yield an assert for every call of a row. The function is called `name` in it."""
     # What Python cannot write is left out.
-    tolerance = row.get("atol") or 1e-6
+    tolerance = row.get("atol") or 1e-6  # EvalPlus's own default
     for source, value in values.items():
         if not is_literal(value):
             continue
@@ -240,7 +241,11 @@ def main():
     rows = published(URLS[args.set], args.source, FIELDS, ROWS[args.set])
 
     read_rows = from_humaneval if args.set == "humaneval" else from_mbpp
-    problems = list(read_rows(rows, args.hide_tests))
+    # Both run the references, which takes the sandbox.
+    try:
+        problems = list(read_rows(rows, args.hide_tests))
+    except NoSandbox as refusal:
+        stop(str(refusal))
     save(f"{args.set}+ test", problems, f"{args.out}/test.jsonl", args.limit)
 
 

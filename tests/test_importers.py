@@ -14,6 +14,8 @@ import mbpp
 import pytest
 from conftest import SHARED, read, write
 
+from lib.sandbox import NoSandbox
+
 # Some published programs have regular expressions that Python warns about.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 published = pytest.mark.skipif(
@@ -172,6 +174,18 @@ def test_evalplus_humaneval(tmp_path, monkeypatch, capsys):
         "check(add)"
     )
     assert problem["hidden_tests"] == [hidden]
+
+
+def test_evalplus_without_a_sandbox_is_one_line(tmp_path, monkeypatch, refused):
+    def run_all(*_):
+        raise NoSandbox("no Python starts here")
+
+    monkeypatch.setattr(evalplus, "run_all", run_all)
+    row = dict(HUMANEVAL, base_input=[[5, 5]], plus_input=[])
+    source = write(tmp_path / "h.jsonl", [row])
+    args = ("--set", "humaneval", "--source", source)
+    refused(lambda: importer(evalplus, tmp_path, monkeypatch, *args), "no Python starts here")
+    assert not (tmp_path / "test.jsonl").exists()
 
 
 def test_evalplus_compares_floats_with_a_tolerance():
