@@ -139,7 +139,7 @@ def ask_reference(zygote, reference):
         "public_tests": [],
         "hidden_tests": sources,
     }
-    values = {}
+    values = {}  # {source of a call: what it gave}
     with contextlib.closing(Program(zygote, LIMITS, program_code)) as program:
         names, _ = execute.load(program, problem)
         for source in sources:
@@ -222,7 +222,7 @@ def from_mbpp(rows, hide):
         public_test = "assert" + asserts.split("\nassert")[0]
 
         # The row as MBPP would have it.
-        tests = [public_test, *write_tests(row, row["entry_point"], values)]
+        tests = [public_test, *write_tests(row, row["entry_point"], values)]  # public first
         mbpp_row = {
             "task_id": row["task_id"].rpartition("/")[2],
             "text": text,
