@@ -10,13 +10,13 @@ WHAT IT DOES IN μCODE (Section 3)
 WHO JUDGES
   A program that shares a process with its tests can cheat: exit with status 0 before the first
   assert, return an object whose == always says True, look for the expected values in memory. So the
-  tests stay HERE, in the judge, and the program runs in a caged process of its own. When a test
-  calls f(3), the judge sends the plain data 3 over a socket, gets plain data back, and compares:
+  tests stay with a judge, and the program runs in a caged process of its own. When a test calls
+  f(3), the judge sends the plain data 3 over a socket, gets plain data back, and compares:
 
       judge (this file: tests, verdicts)  ── f(3) ──→  program (a process of its own, caged)
                                           ←── 4 ───
 
-  lib/sandbox.py is the arrows and lib/zygote.py the cage. Skip both at first reading.
+  lib/sandbox.py is the arrows, lib/values.py what crosses, lib/zygote.py the cage: for later.
 
 READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
         *.samples.jsonl  completion y_t (stage 01)
@@ -26,7 +26,7 @@ WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedba
 RUN     in the folder of a run, such as runs/toy:
         python ../../02_execute.py --problems problems/train.jsonl \
             --samples base/turn1.samples.jsonl --out try1.steps.jsonl
-COSTS   about 2 ms per distinct program on two cores, and nothing but the standard library
+COSTS   about 3 ms per distinct program on two cores, and nothing but the standard library
 
 DIFFERS FROM THE PAPER'S CODE: there, tests and program share a process, and the verdict is what
 that process prints. Feedback is a raw traceback of any length with random paths in it.
@@ -36,273 +36,310 @@ import argparse
 import ast
 import builtins
 import functools
-import importlib
 import os
 import re
 import sys
-from contextlib import closing
-from types import CodeType
+import traceback
+from contextlib import closing, suppress
 from typing import NamedTuple
 
+from lib import text
 from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
-from lib.sandbox import NoSandbox, Program, ProgramFailed, Remote, run_all
-from lib.zygote import COMMON
+from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 
 # A Remote stands for what stays in a Program, and program.gone says how its process has ended.
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
 # The fields of a problem: texts, then lists of tests.
+KINDS = ("public_tests", "hidden_tests")
 PROBLEM = dict.fromkeys(("task_id", "prompt", "entry_point", "setup"), str)
-PROBLEM |= dict.fromkeys(("public_tests", "hidden_tests"), list)
+PROBLEM |= dict.fromkeys(KINDS, list)
+LIMITS = {"timeout": 10.0, "memory": 1024}  # for the reference program of a problem
 
 
-def read_problems(path):
-    """problems.jsonl → {task_id: problem}. Stops where a test or an entry point makes no sense."""
-    problems = {}
+def read_problems(path, strict=False):
+    """problems.jsonl → {task_id: problem}. Stops where a problem cannot be judged."""
+    problems = {}  # {task_id: problem}
     for number, problem in enumerate(read_jsonl(path, PROBLEM, ["task_id"]), 1):
-        row = f"{path}, row {number}"
-
-        # Is each test what a test can be?
-        for field in ("public_tests", "hidden_tests"):
-            for test in problem[field]:
-                if not is_test(test):
-                    shown = repr(str(test)[:60])
-                    stop(f"{row}: field '{field}' holds {shown}, neither Python nor input/output")
-
-        # Tests in Python must call the entry point, if only through the set-up code.
-        entry_point = problem["entry_point"]
-        is_python = any(isinstance(test, str) for test in all_tests(problem))
-        if is_python and entry_point not in names_in_tests(problem):
-            stop(f"{row}: field 'entry_point' is '{entry_point}', which no test calls")
-
+        fault = find_fault(problem)
+        if fault:
+            stop(f"{path}, row {number}: field {fault}")
         problems[problem["task_id"]] = problem
+
+    # What only a run can tell.
+    doubtful = [[task] for task, problem in problems.items() if is_doubtful(problem)]
+    for (task_id,), faults in run_all(check, doubtful, problems, LIMITS, strict=strict):
+        if faults:
+            number = list(problems).index(task_id) + 1  # its row in the file
+            stop(f"{path}, row {number}: field {faults[0]}")
     return problems
 
 
-def all_tests(problem):
-    """Public and hidden tests together, where only their form matters."""
-    return problem["public_tests"] + problem["hidden_tests"]
+def find_fault(problem):
+    """What is wrong with the form of a problem, as "'field' …", or None."""
+    tests = problem["public_tests"] + problem["hidden_tests"]
+    if not tests:
+        return "'hidden_tests' is empty, and 'public_tests' too: every program would be right"
+    for field in KINDS:
+        for test in problem[field]:
+            if not is_test(test) or type(test) is not type(tests[0]):
+                return f"'{field}': {str(test)[:60]!r} is not Python, or not input/output, like all"
+    if not text.is_python(problem["setup"]):
+        return "'setup' is not Python"
+    # Tests in Python must call the entry point, if only through the set-up code.
+    if not is_script(problem) and problem["entry_point"] not in names_in_tests(problem):
+        return f"'entry_point' is {problem['entry_point']!r}, which no test calls"
+    return None
 
 
 def is_test(test):
     """Is it Python source, or {"input": text, "output": text} for a script?"""
     if isinstance(test, dict):
         return isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
-    try:
-        compile_test(test)
-    except (TypeError, SyntaxError, ValueError):
+    return isinstance(test, str) and text.is_python(test)
+
+
+def is_script(problem):
+    """Is it about programs that read stdin and print?"""
+    return any(isinstance(test, dict) for field in KINDS for test in problem[field])
+
+
+def names_in(tree):
+    """The names in a syntax tree; "lambda" for a function that has none."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Lambda))]
+    return {getattr(node, "id", "lambda") for node in nodes}
+
+
+def names_in_tests(problem):
+    """The names in the set-up code and the tests of a problem."""
+    sources = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]  # Python all
+    return set().union(*(names_in(ast.parse(source)) for source in sources))
+
+
+def is_doubtful(problem):
+    """Do tests do more than to call the entry point with literals?"""
+    if is_script(problem):
         return False
-    return True
+    return problem["setup"] or names_in_tests(problem) != {problem["entry_point"]}
+
+
+def check(zygote, problems, limits, task_id):
+    """Yield what is wrong with a problem, as its own reference program shows."""
+    problem = problems[task_id]
+    # Without one, a program that answers None: each test goes as far as its first question.
+    reference = problem.get("reference")
+    code = reference or f"def {problem['entry_point']}(*args, **kwargs): pass"
+    with closing(Program(zygote, limits, code)) as program:
+        names, failure = load(program, problem)
+        if failure and problem["setup"] and reference:
+            yield text.clean(f"'setup' fails with the row's own reference: {failure}", 300)
+        for field in KINDS:
+            for test in problem[field]:
+                feedback = run_assert(program, names, test)
+                if feedback and CANNOT in feedback:
+                    yield text.clean(f"'{field}': {feedback}", 300)
 
 
 # ── From a completion to a program ───────────────────────────────────────────────────────────────
 
-# A line that opens a block and may name its language; the code; a closing fence, or the end.
-FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.S | re.M)
-PYTHON = ("python", "python3", "py")
 
+def extract_code(completion, entry_point=""):
+    """The program in a completion: of its fenced blocks, the last that defines the entry point.
 
-def extract_code(completion):
-    """The program in a completion: the first ```python block, else the first block, else all text.
-
-    A block that the token limit cut off before its closing fence counts. No code gives "".
+    If none does: the last in Python, else the last. An answer that is Python is all program.
+    Reasoning does not count. Where there is no program: "".
     """
-    # All blocks, as (language, code). Several may be Python: drafts, or examples of use.
-    blocks = FENCE.findall(completion)
-    python_blocks = [code for language, code in blocks if language.lower() in PYTHON]
-    any_blocks = [code for _, code in blocks]
-    code = (python_blocks or any_blocks or [completion])[0]  # the first of the best kind
+    # What stands before </think> is a draft. Where that is missing, there is no answer yet.
+    answer, _, _ = completion.partition("<think>")  # all of it, as a rule
+    if "</think>" in completion:
+        _, _, answer = completion.partition("</think>")
+
     # A byte order mark would be a syntax error.
-    return code.lstrip("\ufeff\r\n").rstrip()
+    whole = answer.lstrip("\ufeff\r\n").rstrip()
+    if text.is_python(whole):
+        return whole
+
+    blocks = []  # (language, code)
+    for language, code in text.find_blocks(answer):
+        # One that is not Python may hold others, within a longer fence.
+        inner = [] if text.is_python(code) else text.find_blocks(code)
+        blocks += inner or [(language, code)]
+    definition = rf"^((async )?def|class) +{entry_point}\b|^{entry_point} *[:=]"
+    defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
+    in_python = [code for language, code in blocks if language in text.PYTHON]
+    found = defining or in_python or [code for _, code in blocks]  # the best kind there is
+    return found[-1] if found else ""
 
 
 # ── Tests ────────────────────────────────────────────────────────────────────────────────────────
 
 
-class CompiledTest(NamedTuple):
-    """A test in Python, ready to run.
-
-    `assert f([1, 2]) == 3` is split at the ==, so that feedback can name both sides: f([1, 2]) is
-    the `code`, 3 is `expected`. A test of any other form is all in `code`.
-    """
-
-    code: CodeType
-    expected: CodeType | None
-    shown: ast.AST | None  # what feedback calls the test: the call, or the assert that ends it
-    names: set  # that it looks up, the program's among them
-
-
 @functools.cache
 def compile_test(source):
-    """The source of a test → CompiledTest. Raises TypeError, SyntaxError or ValueError."""
-    tree = ast.parse(source)
-    match tree.body:
-        # A single `assert … == …`.
-        case [ast.Assert(test=ast.Compare(left=call, ops=[ast.Eq()], comparators=[expected]))]:
-            return compile_equality(call, expected)
-        # Another condition, or several steps.
-        case [*_, ast.Assert() as shown]:
-            pass
-        # Set-up code, or a test that defines a function and calls it.
-        case _:
-            shown = None
-
-    # None of these is split.
-    code = compile(tree, "<test>", "exec")
-    return CompiledTest(code, None, shown, names_in(code))
+    """The source of a test, or of set-up code → what exec takes."""
+    return compile(source, "<test>", "exec")
 
 
-def compile_equality(call, expected):
-    """The two sides of an == → CompiledTest."""
-    code = compile(ast.Expression(call), "<test>", "eval")
-    expected_code = compile(ast.Expression(expected), "<test>", "eval")
-    names = names_in(code) | names_in(expected_code)
+class Names(dict):
+    """The globals of tests: their own, and behind them what the program defines."""
 
-    # `assert 3 == f([1, 2])`: what looks up no name is no call, so the sides change places.
-    if not names_in(code):
-        return CompiledTest(expected_code, code, expected, names)
-    return CompiledTest(code, expected_code, call, names)
+    def __init__(self, program):
+        super().__init__()
+        self.program = program
 
-
-def names_in(code):
-    """The names that compiled code looks up."""
-    names = set(code.co_names)
-    # The code of inner functions lies among the constants.
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= names_in(constant)
-    return names
+    def __missing__(self, name):
+        """Python asks here for a name that a test looks up and has not defined."""
+        # Built-ins stay ours, or a program's own `sorted` would decide its tests.
+        found = [] if hasattr(builtins, name) else self.program.ask("name", name)
+        if not found:
+            raise KeyError(name)
+        # Data may have changed when it is looked up again.
+        if isinstance(found[0], Remote):
+            self[name] = found[0]
+        return found[0]
 
 
-def names_in_tests(problem):
-    """The names that the set-up code and the tests in Python look up."""
-    # Set-up code may call the program, too.
-    sources = [problem["setup"]]
-    sources += [test for test in all_tests(problem) if isinstance(test, str)]
-    return set().union(*(compile_test(source).names for source in sources))
+def load(program, problem):
+    """Load a program, then run the set-up code → (globals of the tests, None or what failed)."""
+    names = Names(program)  # the globals of the tests
+    entry_point = problem["entry_point"]
+    failure = None  # in the words of the feedback
+    try:
+        try:
+            found = program.ask("load", program.code, entry_point)
+        except Exception as error:
+            # It may have come as far as to define the entry point.
+            failure = f"The program does not load: {describe(error)}"
+            found = program.ask("name", entry_point)
+        if not found:
+            return names, failure or f"The program does not define `{entry_point}`."
+
+        # The entry point may be called like a built-in: MBPP/126 defines `sum`. Set-up code comes
+        # after the program, since MBPP's uses its classes.
+        names[entry_point] = found[0]
+        exec(compile_test(problem["setup"]), names)
+    except ProgramFailed as failed:
+        return names, failure or f"The program {failed} while it was loaded."
+    except (Exception, SystemExit) as error:
+        return names, failure or f"The tests' set-up code raised {describe(error)}"
+    return names, failure
 
 
 # ── Running a test: None if it passes, else the line of feedback ─────────────────────────────────
 
-# The expected value of a test that has none, or that failed before it was computed.
-UNKNOWN = object()
-
 
 def run_assert(program, names, source):
     """Run one test in Python, with `names` as its globals → None, or feedback."""
-    test = compile_test(source)
-    expected = UNKNOWN
-    program.calls.clear()  # explain_assert looks at those of this test alone
-
-    # What happened, as a predicate: "gave 3", "raised ValueError …". None if the test passes.
+    program.last = None  # explain looks at the calls of this test alone
+    error = None  # what ended the test before its end
     try:
-        if test.expected is None:
-            # It passes if nothing is raised, unless the program died and an `except:` of the
-            # test's own has hidden that.
-            exec(test.code, names)
-            event = program.gone
-        else:
-            expected = eval(test.expected, names)
-            value = eval(test.code, names)
-            # OUR ==: `value` is plain data by now.
-            event = None if value == expected else f"gave {short(show(value))}"
-    except ProgramFailed as failure:
-        event = str(failure)
-    except Exception as error:
-        event = describe(error)
-
-    if event is None:
-        return None
-    return explain_assert(test, program.calls, event, expected)
+        # OUR operators and built-ins, on plain data: a program's object has none.
+        exec(compile_test(source), names)
+    except (Exception, SystemExit, ProgramFailed) as raised:
+        error = raised
+    # An `except:` of the test's own may have hidden the end of the program.
+    return explain(program, source, error) if error or program.gone else None
 
 
-def explain_assert(test, calls, event, expected):
+def explain(program, source, error):
     """The feedback for a test in Python: what was called, what happened, what was expected."""
-    source = ast.unparse(test.shown) if test.shown else ""
+    # The last call of the program, and what came of it: `event` is a predicate.
+    name, question, reply = program.last or ("", b"", b"")
+    args, kwargs, gave = program.open_call(question, reply) if question else ([], {}, [])
+    event = program.gone  # how its process has ended, or None
+    if isinstance(error, ProgramFailed):
+        event = str(error)
+    elif hasattr(error, "report"):
+        event = f"raised {error.report}"
+    elif gave:
+        event = f"gave {text.short(text.show(gave[0]))}"
 
-    # The value that was expected, else the condition.
-    ending = f"; the test is: {short(source)}" if source else ""
-    if expected is not UNKNOWN:
-        ending = f", expected {short(show(expected), 80)}"
+    tree = ast.parse(source)
+    match tree.body:
+        # `assert f([1, 2]) == 3`, or the other way round: a call, and what looks up no name.
+        case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
+            call, value = (right, left) if isinstance(right, ast.Call) else (left, right)
+            if event and is_call(call, name) and not names_in(value):
+                expected = ast.unparse(value)
+                if gave:
+                    got, expected = text.apart(text.show(gave[0]), expected)
+                    event = f"gave {text.short(got)}"
+                called = text.short(ast.unparse(call))
+                return f"`{called}` {event}, expected {text.short(expected, 80)}"
 
-    # What it is about: the call. In a test of several steps, that is the program's last.
-    subject = source or "the test"
-    if test.expected is None and calls:
-        subject = show_call(*calls[-1])
-    return f"`{short(subject)}` {event}{ending}"
-
-
-def run_script(zygote, limits, code, test):
-    """Run a program that reads stdin and prints: does it print the expected lines?"""
-    expected = test["output"]
-    # A process for each test: a script is its process.
-    with closing(Program(zygote, limits, code)) as program:
-        try:
-            printed = program.run_script(test["input"], len(expected))
-            if lines_of(printed) == lines_of(expected):
-                return None
-            event = f"gave {show_text(printed)}"
-        except ProgramFailed as failure:
-            event = str(failure)
-        except Exception as error:
-            event = describe(error)
-    return f"input {show_text(test['input'])} {event}, expected {show_text(expected)}"
+    # Any other test: the call as it was sent, and the assert that fails.
+    condition = find_assert(tree, error)
+    subject = condition or "the test"  # what the feedback is about
+    if question:
+        subject = text.show_call(name, args, kwargs)
+    elif error and not isinstance(error, (ProgramFailed, AssertionError)):
+        event = f"raised {describe(error)}"
+    ending = f"; the test is: {text.short(condition)}" if condition else ""
+    return f"`{text.short(subject)}` {event or 'does not hold'}{ending}"
 
 
-def lines_of(text):
-    """The lines of a text, without the white space at their ends, which nobody sees."""
-    return [line.rstrip() for line in text.rstrip().split("\n")]
+def is_call(node, name):
+    """Is it the source of a call of the function, or of the method, `name`?"""
+    function = getattr(node, "func", None)
+    return name and name in (getattr(function, "id", ""), getattr(function, "attr", ""))
 
 
-# ── The words of feedback ────────────────────────────────────────────────────────────────────────
+def find_assert(tree, error):
+    """The source of the assert at which a test has failed, or of its last; "" if it has none."""
+    # The innermost line of the test that the exception went through.
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    line = [0, *(frame.lineno for frame in frames if frame.filename == "<test>")][-1]  # 0: none
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    failing = [node for node in asserts if node.lineno <= line <= node.end_lineno]
+    return "".join(ast.unparse(node) for node in (failing or asserts)[-1:])
 
 
 def describe(error):
-    """What a test raised: an exception of the program's, or an assert of the test's own."""
-    # The sandbox puts a report on the exceptions that come from the program.
-    return f"raised {error.report}" if hasattr(error, "report") else "gave a wrong answer"
+    """An exception in words. The sandbox puts a report on those that come from the program."""
+    return getattr(error, "report", f"{type(error).__name__}: {error}")
 
 
-def show(value):
-    """repr, the same on every run: sets sorted, no addresses."""
-    # It stays in the program, and only the program could tell its repr.
-    if isinstance(value, Remote):
-        return "an object"
-    # Containers, from the inside out.
-    if isinstance(value, list):
-        return f"[{', '.join(map(show, value))}]"
-    if isinstance(value, tuple):
-        comma = "," if len(value) == 1 else ""
-        return f"({', '.join(map(show, value))}{comma})"
-    if isinstance(value, dict):
-        items = (f"{show(key)}: {show(item)}" for key, item in value.items())
-        return f"{{{', '.join(items)}}}"
-    if isinstance(value, (set, frozenset)) and value:
-        items = f"{{{', '.join(sorted(map(show, value)))}}}"
-        return items if isinstance(value, set) else f"frozenset({items})"
-    # Anything else. repr stops at 4,300 digits.
-    try:
-        return re.sub(" at 0x[0-9a-f]+", "", repr(value))
-    except ValueError:
-        return "a huge number"
+def run_script(zygote, limits, code, test):
+    """Run a program that reads stdin and prints: does it print what is expected?"""
+    expected = one_line(test["output"])
+    # A process for each test: a script is its process.
+    with closing(Program(zygote, limits, code, test["input"])) as program:
+        try:
+            # Much white space is fine.
+            printed = program.run_script(4 * len(expected) + (1 << 20))
+            if is_same_output(printed, test["output"]):
+                return None  # it passes
+            printed, expected = text.apart(one_line(printed), expected)
+            event = f"gave '{text.short(printed, 80)}'"  # what came back, beside what was expected
+        except ProgramFailed as failed:
+            event = str(failed)
+        except Exception as error:
+            event = f"raised {describe(error)}"
+    given = text.short(one_line(test["input"]), 80)
+    return f"input '{given}' {event}, expected '{text.short(expected, 80)}'"
 
 
-def show_call(name, args, kwargs):
-    """The source of a call, such as f([3, 1], reverse=True)."""
-    shown = [short(show(value), 60) for value in args]
-    shown += [f"{key}={short(show(value), 60)}" for key, value in kwargs.items()]
-    return f"{name}({', '.join(shown)})"
+def one_line(printed):
+    """A text without its white space, which does not count."""
+    return " ".join(printed.split())
 
 
-def show_text(text):
-    """What a script read or printed, on one line and in quotes."""
-    return show(short(text.strip(), 80))
+def is_same_output(printed, expected):
+    """The comparison of CodeContests: by token, ignoring case, numbers within 1e-5."""
+    tokens, others = printed.lower().split(), expected.lower().split()  # at white space
+    return len(tokens) == len(others) and all(map(is_same_token, tokens, others))
 
 
-def short(text, limit=120):
-    """The beginning of a text: feedback must stay short."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def is_same_token(token, other):
+    """Are two words of an output the same? Whole numbers must be equal, however long."""
+    # Python alone reads 1_000 as a number.
+    if token == other or "_" in token + other:
+        return token == other
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            return abs(kind(token) - kind(other)) < 1e-5
+    return False
 
 
 # ── The verdict on a program, and its reward ─────────────────────────────────────────────────────
@@ -324,90 +361,49 @@ def reward(row):
     return row["public_passed"] and row["hidden_passed"]
 
 
-def judge(zygote, limits, problem, code):
-    """Run one program on all tests → Verdict.
+def judge(zygote, problems, limits, task_id, code):
+    """Run one program on its tests. Yields the first failure of the public tests, as feedback, or
+    None, and then that of the hidden ones.
 
-    Loading, the public and the hidden tests have limits["timeout"] CPU seconds each (of a script,
-    each test has), or three times as many on the clock. No public test: what loads, passes.
+    Loading and each kind of test have limits["timeout"] CPU seconds each (of a script, each test
+    has), or three times as long asleep. No public test: what loads, passes.
     """
-    if not code:
-        return Verdict(False, False, "There is no program in this answer.")  # nothing to run
+    problem = problems[task_id]
+    if is_script(problem):
+        for field in KINDS:
+            outcomes = (run_script(zygote, limits, code, test) for test in problem[field])
+            yield next(filter(None, outcomes), None)  # the first failure ends the rest
+        return
 
-    # The first failure of either kind, as feedback; None where all tests pass.
-    is_script = any(isinstance(test, dict) for test in all_tests(problem))
-    run_tests = judge_script if is_script else judge_function
-    public_failure, hidden_failure = run_tests(zygote, limits, problem, code)
-
-    # What the next turn reads must not speak of hidden tests.
-    feedback = short(public_failure or "", limits["feedback"])
-    return Verdict(public_failure is None, hidden_failure is None, feedback)
-
-
-def judge_function(zygote, limits, problem, code):
-    """For tests that call a function of the program → (public failure, hidden failure)."""
-    # One process for all tests.
-    with closing(Program(zygote, limits, code)) as program:
-        names, failure = load(program, problem)
-        if failure:
-            return failure, failure
-        public_failure = first_failure(program, names, problem["public_tests"])
-        if not program.gone:
-            return public_failure, first_failure(program, names, problem["hidden_tests"])
-
-    # Where it died on a public one, another for the hidden tests: a row keeps both verdicts.
-    with closing(Program(zygote, limits, code)) as program:
-        names, failure = load(program, problem)
-        return public_failure, failure or first_failure(program, names, problem["hidden_tests"])
+    # One process for both kinds, but the program is loaded anew: neither kind knows of the other.
+    program = Program(zygote, limits, code)
+    try:
+        for field in KINDS:
+            if program.gone:
+                program.close()
+                program = Program(zygote, limits, code)
+            yield run_tests(program, problem, problem[field])
+    finally:
+        program.close()
 
 
-def judge_script(zygote, limits, problem, code):
-    """For tests that are texts to read and to print → (public failure, hidden failure)."""
-    failures = []
-    for field in ("public_tests", "hidden_tests"):
-        # One after the other, until one fails.
-        outcomes = (run_script(zygote, limits, code, test) for test in problem[field])
-        failures.append(next(filter(None, outcomes), None))
-    return failures
-
-
-def first_failure(program, names, tests):
-    """Run tests on a loaded program until one fails → its feedback, or None."""
+def run_tests(program, problem, tests):
+    """Load a program and run tests on it until one fails → its feedback, or None."""
+    program.start_clock()  # of loading
+    names, failure = load(program, problem)
+    if program.gone or problem["entry_point"] not in names:
+        return failure  # there is nothing to test
     # The time limit is for all of them together.
     program.start_clock()
-    for test in tests:
-        feedback = run_assert(program, names, test)
-        if feedback:
-            return feedback
-    return None
+    outcomes = (run_assert(program, names, test) for test in tests)
+    feedback = next(filter(None, outcomes), None)
+    # A failing assert of its own must not hide what it answers.
+    return f"{failure}; {feedback or 'but it passes the tests'}" if failure else feedback
 
 
-def load(program, problem):
-    """Load the program, then run the problem's set-up code.
-
-    Returns the globals of the tests, and None or what failed, as feedback.
-    """
-    # Tests see what the program defines. But built-ins stay ours, or a program's own `sorted` would
-    # decide its tests: only the entry point may be called like one (MBPP/126 defines `sum`).
-    entry_point = problem["entry_point"]
-    wanted = (names_in_tests(problem) - set(dir(builtins))) | {entry_point}
-    names = {}  # the globals of the tests
-    try:
-        names = program.load(wanted)
-        if entry_point not in names:
-            return names, f"The program does not define `{entry_point}`."
-
-        # Where tests use a module that the program imported, they get ours.
-        for name in wanted.intersection(COMMON.split()) - {entry_point}:
-            names[name] = importlib.import_module(name)
-
-        # Set-up code comes after the program, since MBPP's uses its classes.
-        exec(problem["setup"], names)
-    except ProgramFailed as failure:
-        return names, f"The program {failure} while it was loaded."
-    except Exception as error:
-        reason = getattr(error, "report", "the set-up code fails")
-        return names, f"The program does not load: {reason}"
-    return names, None
+# The feedback where a test is dear to run on what the program gave, and where there is no program.
+LOST = "The tests took too much time or memory on what the program gave."
+NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
 
 
 def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
@@ -416,26 +412,25 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     timeout in seconds, memory in MB of address space, feedback in characters. workers: how many at
     a time, by default one per core. strict: stop where the cage is not complete.
     """
-    # The distinct ones, in order.
-    programs = list(dict.fromkeys(programs))
-    limits = {"timeout": timeout, "memory": memory, "feedback": feedback}
-
-    def judge_program(zygote, program):
-        task_id, code = program
-        return judge(zygote, limits, problems[task_id], code)
+    # The distinct ones, in order. Where there is no code, there is nothing to run.
+    verdicts = {program: Verdict(False, False, NO_PROGRAM) for program in programs}
+    to_run = [(task_id, code) for task_id, code in verdicts if code]
+    fields = ("entry_point", "setup", *KINDS)
+    needed = {task: {field: problems[task][field] for field in fields} for task, _ in to_run}
+    limits = {"timeout": timeout, "memory": memory}  # of each program, in s and MB
 
     # As they come, in the order of the programs.
-    verdicts = {}
-    try:
-        for program, verdict in run_all(judge_program, programs, limits, workers, strict):
-            verdicts[program] = verdict
-            # On a terminal, count.
-            is_last = len(verdicts) == len(programs)
-            if sys.stderr.isatty() and (is_last or len(verdicts) % 100 == 0):
-                end = "\n" if is_last else ""
-                print(f"\r  executing {len(verdicts)}/{len(programs)}", end=end, file=sys.stderr)
-    except NoSandbox as refusal:
-        stop(str(refusal))
+    results = run_all(judge, to_run, needed, limits, workers, strict)
+    for count, (program, failures) in enumerate(results, 1):
+        public_failure, hidden_failure = [*failures, LOST, LOST][:2]  # None: all passed
+        # What the next turn reads must not speak of hidden tests.
+        line = text.clean(public_failure or "", feedback)
+        verdicts[program] = Verdict(public_failure is None, hidden_failure is None, line)
+        # On a terminal, count.
+        is_last = count == len(to_run)
+        if sys.stderr.isatty() and (is_last or count % 100 == 0):
+            end = "\n" if is_last else ""
+            print(f"\r  executing {count}/{len(to_run)}", end=end, file=sys.stderr)
     return verdicts
 
 
@@ -452,9 +447,9 @@ def print_summary(steps, program_count, out):
     )
     # The first program that has feedback. Half a surrogate pair cannot be printed.
     example = next((step for step in steps if step["feedback"]), steps[0])
-    text = f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
-    text += f"  feedback: {example['feedback'] or '(passes)'}"
-    print(text.encode("utf-8", "replace").decode())
+    shown = f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
+    shown += f"  feedback: {example['feedback'] or '(passes)'}"
+    print(shown.encode("utf-8", "replace").decode())
 
 
 def parse_args():
@@ -477,13 +472,17 @@ def parse_args():
 def main():
     # Read the problems and the samples y_t.
     args = parse_args()
-    problems = read_problems(args.problems)
+    problems = read_problems(args.problems, args.require_sandbox)
     fields = {"task_id": str, "trajectory": int, "turn": int, "messages": list, "completion": str}
     samples = read_jsonl(args.samples, fields, STEP_KEY)
     check_task_ids(args.samples, samples, problems, args.problems)
 
     # Judge each distinct program once, then give every sample its verdict.
-    programs = [(sample["task_id"], extract_code(sample["completion"])) for sample in samples]
+    names = {task_id: problem["entry_point"] for task_id, problem in problems.items()}
+    programs = []
+    for sample in samples:
+        task_id = sample["task_id"]
+        programs.append((task_id, extract_code(sample["completion"], names[task_id])))
     limits = (args.timeout, args.workers, args.memory, args.feedback)
     verdicts = execute(problems, programs, *limits, strict=args.require_sandbox)
     # A step is the sample and its verdict.

@@ -184,7 +184,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
 
         # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
         # is the business of `pick`. The rest is for the measures.
-        judged = judge_candidates(drawn, judge, score, programs)
+        judged = judge_candidates(problems, drawn, judge, score, programs)
         asked = {arm: {} for arm in arms}
         for (arm, task), draws in wanted.items():
             messages, _, _ = drawn[draws[0]]
@@ -216,14 +216,15 @@ def make_rows(answers, picks, turns, seed):
             yield dict(row, candidates=candidates, picked=picks[arm, task][t], programs_run=cost)
 
 
-def judge_candidates(drawn, judge, score, programs):
+def judge_candidates(problems, drawn, judge, score, programs):
     """{Draw: (messages, completion, tokens)} → {Draw: candidate}, judged and scored.
 
     programs: {(task_id, code): (verdict, scores)} of all turns so far. New ones are added.
     """
+    names = {problem["task_id"]: problem["entry_point"] for problem in problems}
     program_of = {}  # two candidates can hold one program, and a later turn can repeat it
     for draw, (_, text, _) in drawn.items():
-        program_of[draw] = draw.task_id, execute.extract_code(text)
+        program_of[draw] = draw.task_id, execute.extract_code(text, names[draw.task_id])
     new = [program for program in dict.fromkeys(program_of.values()) if program not in programs]
     verdicts = judge(new)
     scores = score(new)
@@ -386,7 +387,7 @@ def make_arms(args):
 
 def main_search(args):
     # π, the problems, and R_φ.
-    problems = execute.read_problems(args.problems)
+    problems = execute.read_problems(args.problems, args.require_sandbox)
     policy, tokenizer = models.load_policy(args.policy)
     room = models.context_length(policy) - args.max_new_tokens
     rollout.check_prompts(tokenizer, problems.values(), room, args)

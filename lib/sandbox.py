@@ -1,30 +1,35 @@
 """The judge's side of the sandbox: how it asks a program that a model wrote, and runs many.
 
-    judge (02_execute.py: tests, verdicts) ── zygote (a fresh Python, caged) ── fork: one program
+    stage ── judge (a process: tests, verdicts) ── zygote (a fresh Python, caged) ── fork: a program
 
-The judge asks a program over a socket: "load this code", "call this function with these arguments".
-What crosses is plain data. Anything else stays in the program, and here a Remote stands for it.
-The other end of the socket, the form of the data and the cage are lib/zygote.py.
+The stage hands programs to judges. A judge runs tests in a process of its own, with limits like a
+program's: whatever a program answers, the stage and its other programs notice nothing. It asks the
+program over a socket: "load this code", "call this function with these arguments". What crosses is
+plain data (lib/values.py). Anything else stays in the program, and here a Remote stands for it. The
+other end of the socket and the cage are lib/zygote.py.
 """
 
 import builtins
-import ctypes
 import functools
+import importlib
 import json
 import os
 import re
+import resource
+import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from queue import SimpleQueue
+from threading import Thread
 
 from lib import zygote as program_side
-from lib.zygote import REPLY_LIMIT, decode, encode
+from lib.rows import stop
+from lib.values import COMMON, Crossing, fill, from_line, to_line
 
 # ── What stays in the program ────────────────────────────────────────────────────────────────────
 
@@ -36,180 +41,308 @@ class ProgramFailed(BaseException):
     """
 
 
+# How the words begin where a test passes what cannot be sent, such as a function of its own.
+CANNOT = "cannot be asked"
+
+
 class Remote:
-    """A thing that stays in the program: a function, a class, an object. Equal to itself only."""
+    """A thing that stays in the program: a function, a class, an object.
 
-    def __init__(self, program, number):
-        # Not as self.… = …, since __setattr__ asks the program.
-        vars(self).update(_program=program, _number=number, _name="it")
+    It can have an attribute read or set, be passed back, and be called if Python could call it. It
+    is true, and equal to itself only, as Python has it. Where its class says otherwise, it refuses
+    (`is_special`): no answer of a program decides what a test finds true.
+    """
 
-    def _ask(self, action, *args):
-        return self._program.ask(action, self, *args)
+    def __init__(self, program, number, is_special=False):
+        # Not as self.… = …, since __setattr__ asks the program. Feedback uses the name.
+        vars(self).update(_program=program, _number=number, _is_special=is_special)
+        vars(self).update(_name=program.topic)
 
     def __getattr__(self, name):
-        return self._ask("getattr", name)
+        return self._program.ask("getattr", self, name)
 
     def __setattr__(self, name, value):
-        self._ask("setattr", name, value)
+        self._program.ask("setattr", self, name, value)
+
+    def __bool__(self):
+        if self._is_special:
+            raise TypeError("an object of the program is not asked whether it is true")
+        return True
+
+    def __eq__(self, other):
+        if self is not other and self._is_special:
+            raise TypeError("an object of the program is not asked what it is equal to")
+        # Python asks the other side, and if that knows no better, they are not equal.
+        return self is other or NotImplemented
+
+    __hash__ = object.__hash__
+
+    def __repr__(self):
+        return "an object"
+
+
+class RemoteFunction(Remote):
+    """A function or a class of the program's, or an object that can be called."""
 
     def __call__(self, /, *args, **kwargs):
-        # Remembered, so that feedback can name the last call of a test.
-        self._program.calls.append((self._name, args, kwargs))
-        return self._program.ask("call", self, *args, **kwargs)
+        return self._program.ask("call", self, list(args), kwargs)
 
 
-# Python looks operators up in the class, so each of them needs a method there.
-OPERATORS = (
-    "abs add bool contains float ge getitem gt int iter le len lt mul neg repr setitem str sub"
-)
-for name in OPERATORS.split():
-    setattr(Remote, f"__{name}__", functools.partialmethod(Remote._ask, name))
+class RemoteIterator(Remote):
+    """An iterator of the program's, as lazy as it is there."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        vars(self).update(_items=[], _count=0)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self._items:
+            # Each of the first thousand when it is asked for. Later a few are fetched at once.
+            items = self._program.ask("next", self, 1 + self._count // 1000)
+            vars(self).update(_items=items[::-1], _count=self._count + len(items))
+        return self._items.pop()
 
 
-def number_of(value):
-    """What crosses for a value that is not plain data: the number of a Remote."""
+def pack(value):
+    """What crosses for a value of a test's that is in no table of lib/values.py."""
     if isinstance(value, Remote):
-        return value._number
-    raise TypeError(f"cannot pass a {type(value).__name__} to the program")
+        return "object", [value._number]
+    # An iterator as its items.
+    if hasattr(type(value), "__next__"):
+        items = list(islice(value, 1_000_001))
+        if len(items) <= 1_000_000:
+            return "iter", items
+    raise ProgramFailed(f"{CANNOT}: a {type(value).__name__} cannot be sent to a program")
 
 
 # ── One program ──────────────────────────────────────────────────────────────────────────────────
+
+# Seconds between two looks at the clock of a program that says nothing.
+SILENCE = 0.05
 
 
 class Program:
     """One program in its process, seen from the judge.
 
-    calls   (name, args, kwargs) of the functions called, in order. The judge may clear it
+    last    of the last call: the name, the question, and the reply if it gave a value
     gone    how the process ended, in the words of the feedback. None while it lives
     """
 
-    def __init__(self, zygote, limits, code):
-        self.zygote = zygote
-        self.timeout = limits["timeout"]
+    def __init__(self, zygote, limits, code, stdin=None):
         self.code = code
-        self.calls = []
-        # One Remote per thing, or `f is f` would not hold.
-        self.remotes = {}
+        self.timeout = limits["timeout"]
+        # Of a reply, in bytes: room for some million numbers at the default.
+        self.most = limits["memory"] << 16
+        self.last = None
         self.gone = None
-        self.reply_limit = REPLY_LIMIT
-        self.sock, self.pid = zygote.fork()
-
-        # Look at the clock every 50 ms; and do not wait for ever for one that does not read.
-        set_timeout(self.sock, socket.SO_RCVTIMEO, 0.05)
-        set_timeout(self.sock, socket.SO_SNDTIMEO, 3 * self.timeout)
+        # One Remote per thing, or `f is f` would not hold. The topic names the next.
+        self.remotes = {}
+        self.topic = "it"
+        # A script reads a real file, since programs also open(0), and prints into a socket.
+        if stdin is None:
+            self.sock, self.pid = zygote.fork()
+        else:
+            self.stdout, theirs = socket.socketpair()
+            with theirs, tempfile.TemporaryFile() as file:
+                file.write(stdin.encode("utf-8", "replace"))
+                file.seek(0)
+                self.sock, self.pid = zygote.fork(file.fileno(), theirs.fileno())
+            self.stdout.settimeout(SILENCE)
+        self.sock.settimeout(SILENCE)
         self.start_clock()
 
-    def load(self, names):
-        """Execute the code → {name: value} for those of `names` that it defines."""
-        found = self.ask("load", self.code, sorted(names))
-        # Feedback calls a function by its name.
-        for name, value in found.items():
-            if isinstance(value, Remote):
-                vars(value)["_name"] = name
-        return found
+    def ask(self, action, /, *args):
+        """Ask the program one question → its answer. Raises what it raised, or ProgramFailed.
 
-    def run_script(self, stdin, longest):
-        """Execute the code with the text `stdin` as standard input → the text that it prints.
-
-        A few characters more than `longest` are fine. Many more count as a failure.
+        load, code, name  execute the code, each time anew → [what it calls by that name], or []
+        name, name        → [what the program calls so], or []
+        call, f, args, kwargs · next, iterator, count · getattr, object, name · setattr, …, value
         """
-        # Escaped in JSON, a character may take several bytes.
-        self.reply_limit += 8 * longest
-
-        # A real file, since programs also open(0). It crosses with an empty line.
-        with tempfile.TemporaryFile() as file:
-            file.write(stdin.encode("utf-8", "replace"))
-            file.seek(0)
-            # Where the process is gone already, the question will find out.
-            with suppress(OSError):
-                socket.send_fds(self.sock, [b"\n"], [file.fileno()])
-        return self.ask("script", self.code)
-
-    def ask(self, action, /, *args, **kwargs):
-        """Ask the program one question → its answer. Raises what it raised, or ProgramFailed."""
-        question = json.dumps(encode([action, args, kwargs], number_of)) + "\n"
         # Nobody answers any more.
         if self.gone:
             raise ProgramFailed(self.gone)
+        is_call = action == "call"
+        self.topic = "it" if is_call else args[-1]
+        self.began = time.monotonic()
+        self.check_clock()
+        crossing = Crossing(pack, self.unpack)
+        question = to_line([action, *crossing.encode_all(args)])
+        # Remembered, so that feedback can tell the last call of a test as it was sent.
+        if is_call:
+            self.last = (args[0]._name, question, None)
+        self.send(question)
+        reply = self.read_line()
+        self.asked += time.monotonic() - self.began
 
         # The reply may be forged: whatever it breaks here is "not plain data".
         try:
-            self.sock.sendall(question.encode())
-            value, changed, error = decode(self.read_reply(), self.remote)
-            if error:
-                error = self.revive(str(error[0]), str(error[1]), int(error[2]))
-            write_back(args, changed)
-        except TimeoutError:
-            self.gone = "ran out of time"
-        except (EOFError, OSError):
-            self.gone = "crashed"
+            value, error = self.open_reply(crossing, reply)
         except Exception:
-            raise ProgramFailed("gave something that is not plain data") from None
-
-        if self.gone:
-            raise ProgramFailed(self.gone)
+            self.end("gave something that is not plain data")
         if error:
             raise error
+        if is_call:
+            self.last = (*self.last[:2], reply)
         return value
 
-    def read_reply(self):
-        """The program's next line, as JSON.
+    def open_reply(self, crossing, reply):
+        """A reply → (the value, None or the exception). Changes arguments in place."""
+        value, changes, error = from_line(reply)
+        value = crossing.decode(value)
+        for number, *parts in changes:
+            fill(crossing.containers[number], crossing.decode_all(parts))
+        if error:
+            names, args, *rest = error
+            error = self.revive(names, crossing.decode_all(args), *rest)
+        return value, error
 
-        TimeoutError when its time is up, EOFError if it has gone, ValueError if it makes no sense.
-        """
-        # It may come in parts, and without an end.
-        data = b""
-        while not data.endswith(b"\n"):
-            if self.is_late():
-                raise TimeoutError
-            # Nothing within 50 ms is a BlockingIOError: look at the clock again.
+    def open_call(self, question, reply):
+        """A call as it was, whatever the test did since → (args, kwargs, [what it gave] or [])."""
+        crossings = [Crossing(pack, self.unpack) for _ in range(2)]
+        (_, args, kwargs), _ = (
+            crossing.decode_all(from_line(question)[1:]) for crossing in crossings
+        )
+        # Twice, so that the arguments stay as they were sent.
+        return args, kwargs, [self.open_reply(crossings[1], reply)[0]] if reply else []
+
+    def unpack(self, tag, *parts):
+        """What stands here for a thing that stays in the program. A common module is our own."""
+        if tag == "iter":
+            return iter(parts)
+        number, *is_special = parts
+        if tag == "module":
+            return importlib.import_module({name: name for name in COMMON.split()}[number])
+        kind = {"function": RemoteFunction, "iterator": RemoteIterator, "object": Remote}[tag]
+        return self.remotes.setdefault(number, kind(self, number, *is_special))
+
+    def run_script(self, most):
+        """Execute the code as a script → what it prints, if that is not more than `most` bytes."""
+        self.send(to_line(["script", self.code]))
+        # Its stdout until that is closed. Then what it says of its end: nothing, if Python itself
+        # has ended, by os._exit or by a crash.
+        printed = bytearray()
+        with self.stdout:
+            while part := self.receive(self.stdout):
+                printed += part
+                self.check_clock()
+                if len(printed) > most:
+                    self.end("printed too much")
+        error = None
+        try:
+            _, _, error = from_line(self.read_line())
+        except ProgramFailed:
+            if not printed or self.gone != "crashed":
+                raise
+        if error:
+            raise self.revive(*error)
+        return printed.decode("utf-8", "replace")
+
+    def send(self, question):
+        """Send a question, in parts, since a program may not read them."""
+        rest = memoryview(question)
+        while rest:
             try:
-                part = self.sock.recv(1 << 16)
-            except BlockingIOError:
-                continue
-            # An empty part is the end of the process.
+                rest = rest[self.sock.send(rest) :]
+            except TimeoutError:
+                self.check_clock()
+            except OSError:
+                self.end("crashed")
+
+    def read_line(self):
+        """The program's next line. It may come in parts, and without an end."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            part = self.receive(self.sock)
+            line += part
             if not part:
-                raise EOFError
-            data += part
-            if len(data) > self.reply_limit:
-                raise ValueError("too long")
-        return json.loads(data)
+                self.end("crashed")
+            # It may come without an end, and never pause.
+            if not part.endswith(b"\n"):
+                self.check_clock()
+            if len(line) > self.most:
+                self.end(f"gave more than {self.most >> 20} MB")
+        return line
 
-    def remote(self, number):
-        """The one Remote for the thing to which the program gave this number."""
-        return self.remotes.setdefault(int(number), Remote(self, int(number)))
+    def receive(self, sock):
+        """The next bytes from the program; none at its end."""
+        # What has come counts, however late it is read.
+        while True:
+            try:
+                return sock.recv(1 << 20)
+            except TimeoutError:
+                self.check_clock()
+            except OSError:
+                return b""
 
-    def revive(self, name, text, line):
+    def end(self, words):
+        """The program will answer nothing more."""
+        self.gone = words
+        raise ProgramFailed(words)
+
+    def revive(self, names, args, text, line):
         """The program's exception as one of ours, so that a test may expect it.
 
         Its attribute `report` tells what was raised and where, in the words of the feedback.
+        names: of its class and its bases. The nearest that Python has becomes the class of ours.
         """
-        if name == "MemoryError":
+        if not names:
+            self.gone = text or "crashed"
+            return ProgramFailed(self.gone)
+        if names[0] == "MemoryError":
             return ProgramFailed("ran out of memory")
 
-        # What it was, and the line of the program where it happened.
-        lines = self.code.splitlines()
-        report = re.sub(" at 0x[0-9a-f]+", "", f"{name}: {text}").rstrip(": ")
+        # What it was, and the line of the program where it happened. No addresses, no paths.
+        lines = re.split(r"\r\n?|\n", self.code)
+        text = re.sub(r" at 0x[0-9a-f]+|/[^\s']*/(?=[^\s/']+\.(py|so)\b)", "", text[:1000])
+        report = f"{names[0][:100]}: {text}".rstrip(": ")
         if 0 < line <= len(lines):
             report += f", line {line}: {lines[line - 1].strip()}"
 
         # The end of a program is no exception that a test could expect.
-        kind = getattr(builtins, name, None)
-        if kind in (SystemExit, KeyboardInterrupt):
+        kinds = (getattr(builtins, name, None) for name in names)
+        kind = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseException))
+        if not issubclass(kind, Exception):
             return ProgramFailed(f"raised {report}")
-
-        # A TypeError means that Python has no such exception, or that it takes more arguments.
+        # Some want other arguments than they show.
         try:
-            error = kind(text) if issubclass(kind, Exception) else RuntimeError(text)
-        except TypeError:
-            error = RuntimeError(text)
+            error = kind(*args)
+        except Exception:
+            error = kind.__new__(kind)
         error.report = report
         return error
 
     def start_clock(self):
         """From now on the program has `timeout` seconds."""
         self.cpu_start = self.cpu_seconds()
-        self.wall_start = time.monotonic()
+        self.awake_start = self.awake_seconds()
+        self.asked = 0.0  # seconds that its answers have taken
+        self.began = time.monotonic()  # when the last question was asked
+
+    def check_clock(self):
+        """End it when its time is up: so many seconds of a CPU, or three times as many asleep.
+
+        That it waits for a CPU counts as neither, so that a busy machine changes no verdict.
+        """
+        # Only a program that has taken so long on the clock can have used so much.
+        asked = self.asked + time.monotonic() - self.began
+        if asked < self.timeout:
+            return
+        asleep = asked - (self.awake_seconds() - self.awake_start)
+        cpu = self.cpu_seconds() - self.cpu_start
+        if cpu >= self.timeout or asleep >= 3 * self.timeout:
+            self.end("ran out of time")
+
+    def awake_seconds(self):
+        """How long it has had a CPU or waited for one, if Linux tells. Else how long it had one."""
+        try:
+            with open(f"/proc/{self.pid}/schedstat") as file:
+                running, waiting, _ = map(int, file.read().split())
+                return (running + waiting) / 1e9
+        except (OSError, ValueError):
+            return self.cpu_seconds()
 
     def cpu_seconds(self):
         """CPU time of the process. Linux has a clock for each, with a number made from its pid."""
@@ -219,155 +352,165 @@ class Program:
         except OSError:
             return 0.0
 
-    def is_late(self):
-        """Is its time up? CPU time counts, so that a busy machine changes no verdict.
-
-        Or a third of the time on the clock, where that is more: a program that sleeps ends too.
-        """
-        # Only a program that has taken so long on the clock can have used so much CPU.
-        wall = time.monotonic() - self.wall_start
-        if wall < self.timeout:
-            return False
-        return max(self.cpu_seconds() - self.cpu_start, wall / 3) >= self.timeout
-
     def close(self):
-        """Hang up, and have the process killed."""
+        """Hang up, and kill the process."""
         self.sock.close()
-        self.zygote.end(self.pid)
+        self.remotes.clear()
+        program_side.kill(self.pid)
 
 
-def set_timeout(sock, option, seconds):
-    """A timeout kept by the kernel: with Python's own, every call would poll first."""
-    whole, part = divmod(seconds, 1)
-    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), int(part * 1e6)))
+# ── A judge: the process that asks programs, one after the other ─────────────────────────────────
 
 
-def write_back(args, changed):
-    """Change the judge's arguments as the program changed its copies in place."""
-    # In place here too: the test may look at them under another name.
-    for argument, new in zip(args, changed):
-        if isinstance(argument, list):
-            argument[:] = new
-        elif isinstance(argument, (dict, set)):
-            argument.clear()
-            argument.update(new)
+def start(flags, module, *arguments, **options):
+    """Start a Python that runs main() of a module of lib/ → (process, our end of its socket)."""
+    ours, theirs = socket.socketpair()
+    code = f"from lib import {module}; {module}.main()"
+    command = [sys.executable, *flags, "-c", code, str(theirs.fileno()), *map(str, arguments)]
+    options["cwd"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    options |= dict.fromkeys(("stdin", "stdout"), subprocess.DEVNULL)
+    with theirs:
+        return subprocess.Popen(command, pass_fds=[theirs.fileno()], **options), ours
+
+
+class Zygote:
+    """The process that forks the processes of programs, seen from its judge.
+
+    Where it has died, for want of memory, say, the judge dies with an EOFError or an OSError.
+    """
+
+    def __init__(self, memory):
+        # Nothing of ours but one end of a socket. -S: programs have the standard library only.
+        env = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"}
+        options = {"env": env, "stderr": subprocess.DEVNULL}
+        self.process, self.control = start(["-s", "-S"], "zygote", memory << 20, **options)
+        self.reader = self.control.makefile("rb")
+
+    def read(self):
+        """Its next line, as JSON. The first is what the cage lacks on this system."""
+        line = self.reader.readline()
+        if not line:
+            raise EOFError
+        return json.loads(line)
+
+    def fork(self, *standard):
+        """A process for one program → (our end of its socket, its number).
+
+        standard: the descriptors of its stdin and stdout, if it is a script.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
+        return ours, self.read()
+
+
+def main():
+    """The judge. It reads one line, the work and the items, and writes one for each item."""
+    connection = socket.socket(fileno=int(sys.argv[1])).makefile("rw")
+
+    def say(message):
+        connection.write(json.dumps(message) + "\n")
+        connection.flush()
+
+    # It ends with the stage, and with its zygote.
+    program_side.prctl(program_side.PR_SET_PDEATHSIG, signal.SIGKILL)
+    folder, module, function, shared, limits, items = json.loads(connection.readline())
+    with suppress(OSError, EOFError, MemoryError):
+        zygote = Zygote(limits["memory"])
+        sys.path.insert(0, folder)
+        work = getattr(importlib.import_module(module), function)
+        say(zygote.read())
+
+        # What a program gives may take as much memory here as there.
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[0])
+        memory = pages * resource.getpagesize() + (limits["memory"] << 20)
+        program_side.lower_limit(resource.RLIMIT_AS, memory)
+        for most, item in items:
+            # And as much time, for two kinds of tests. Then this process is killed.
+            signal.setitimer(signal.ITIMER_PROF, 1 + 2 * limits["timeout"])
+            results = list(islice(work(zygote, shared, limits, *item), most))
+            if zygote.process.poll() is not None:
+                break
+            say(results)
+        zygote.control.shutdown(socket.SHUT_RDWR)
+        zygote.process.wait()
 
 
 # ── Many programs ────────────────────────────────────────────────────────────────────────────────
 
 
-class NoSandbox(Exception):
-    """Why programs cannot be run here, as a line for the user."""
+def run_all(work, items, shared, limits, workers=None, strict=False):
+    """Yield (item, results) for every item, in order, by so many judges at a time.
 
-
-class Zygote:
-    """The process that forks the processes of programs, seen from the judge.
-
-    lost   has it died since `run_all` last set this to False? Its program died with it.
-    """
-
-    def __init__(self, limits):
-        self.memory = limits["memory"]
-        self.lost = False
-        self.start()
-
-    def start(self):
-        """Start a new Python without our memory, environment and files. It takes a moment."""
-        self.control, theirs = socket.socketpair()
-        # Nothing of ours but one end of a socket. -S: programs have the standard library only.
-        command = [sys.executable, "-s", "-S", os.path.abspath(program_side.__file__)]
-        command += [str(theirs.fileno()), str(self.memory << 20)]
-        with theirs:
-            env = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"}
-            quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-            self.process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], cwd="/", env=env, **quiet
-            )
-        self.reader = self.control.makefile("rb")
-        self.ordered = None
-
-    def wait_until_ready(self):
-        """Wait for its first line → the mechanisms that its cage lacks on this system."""
-        line = self.reader.readline()
-        if not line:
-            raise NoSandbox(f"no Python starts under a limit of {self.memory} MB; raise --memory")
-        return tuple(json.loads(line))
-
-    def order(self):
-        """Order a process → our end of its socket. Its number comes later, as a line."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self.control, [b"+"], [theirs.fileno()])
-        return ours
-
-    def fork(self):
-        """A process for one program → (our end of its socket, its number)."""
-        # Where each dies before its first program, a third would too.
-        for _ in range(3):
-            try:
-                sock = self.ordered or self.order()
-                pid = json.loads(self.reader.readline())
-                # The next one is forked while this one works.
-                self.ordered = self.order()
-                return sock, pid
-            except (OSError, ValueError):
-                # The zygote has been killed, for want of memory, say. Start another.
-                self.process.wait()
-                self.start()
-                self.wait_until_ready()
-        raise NoSandbox(f"programs cannot be started under a limit of {self.memory} MB")
-
-    def end(self, pid):
-        """Have the process of a program killed."""
-        try:
-            self.control.sendall(b"-" + struct.pack("i", pid))
-        except OSError:
-            # The zygote was killed.
-            self.lost = True
-
-    def stop(self):
-        """Hang up, and so end the zygote."""
-        # The process that was forked ahead has nothing to do.
-        if self.ordered:
-            self.ordered.close()
-        self.control.shutdown(socket.SHUT_RDWR)
-        self.process.wait()
-
-
-def run_all(work, items, limits, workers=None, strict=False):
-    """Yield (item, work(zygote, item)) for every item, in order, `workers` of them at a time.
-
+    work     a function of a module: work(zygote, shared, limits, *item) yields results, as JSON
+    items    lists, as JSON
+    shared   what every call of work gets, as JSON
     limits   {"timeout": seconds, "memory": MB of address space} of each program
-    strict   raise NoSandbox where the cage is not complete, instead of a warning on stderr
+    strict   stop where the cage is not complete, instead of a warning on stderr
+
+    The results are cut short where an item takes too much of its judge.
     """
-    # Start them all, then wait for each.
-    zygotes = [Zygote(limits) for _ in range(min(workers or os.cpu_count(), len(items)))]
-    idle = SimpleQueue()
-    for zygote in zygotes:
-        say_missing(zygote.wait_until_ready(), strict)
-        idle.put(zygote)
+    folder, file = os.path.split(os.path.abspath(work.__code__.co_filename))
+    order = [folder, file.removesuffix(".py"), work.__name__, shared, limits]
+    # Each judge has its share, and the thread that waits for it a queue.
+    count = min(workers or os.cpu_count(), len(items))
+    queues = [SimpleQueue() for _ in range(count)]
+    for k, queue in enumerate(queues):
+        share = [[None, item] for item in items[k::count]]
+        Thread(target=run_share, args=(queue, order, share), daemon=True).start()
+    for queue in queues:
+        missing = queue.get()
+        if missing is None:
+            stop(f"no Python starts under a limit of {limits['memory']} MB; raise --memory")
+        say_missing(tuple(missing), strict)
+    for k, item in enumerate(items):
+        results = queues[k % count].get()
+        if results is None:
+            stop("a process for more programs cannot be started")
+        yield item, results
 
-    def use_idle_zygote(item):
-        zygote = idle.get()
-        try:
-            zygote.lost = False
-            result = work(zygote, item)
-            # A result says nothing about a program that was killed with its zygote: run it again.
-            return work(zygote, item) if zygote.lost else result
-        finally:
-            idle.put(zygote)
 
-    # Threads are enough: a judge mostly waits for its program.
-    with ThreadPoolExecutor(max(1, len(zygotes))) as pool:
-        yield from zip(items, pool.map(use_idle_zygote, items))
-    for zygote in zygotes:
-        zygote.stop()
+def run_share(queue, order, share):
+    """Run judges on a share of the items, and put what they say into the queue; None at the end."""
+    with suppress(OSError):
+        run_judges(queue, order, share)
+    queue.put(None)
+
+
+def run_judges(queue, order, share):
+    """Run one judge after the other, until each item has results."""
+    is_first = True
+    while share:
+        # Sets must have the same order on every run.
+        env = {**os.environ, "PYTHONHASHSEED": "0"}
+        process, sock = start(["-W", "ignore"], "sandbox", env=env)
+        # What it cannot say any more breaks off here.
+        with suppress(OSError, ValueError), sock, sock.makefile("rw") as connection:
+            connection.write(json.dumps([*order, share]) + "\n")
+            connection.flush()
+            missing = json.loads(connection.readline() or "null")
+            if is_first:
+                queue.put(missing)
+            is_first = False
+            for line in connection:
+                queue.put(json.loads(line))
+                share.pop(0)
+
+        # It has died on an item. If its zygote was killed, all may go well the next time. But the
+        # last time it is asked for the first result only: the second may have taken too much.
+        killed_by = -process.wait()
+        if share and share[0][0] == 1:
+            queue.put([])
+            share.pop(0)
+        elif share:
+            share[0][0] = 1 if share[0][0] or killed_by == signal.SIGPROF else 1 << 30
 
 
 # Cached, so that a process that runs many programs many times says it once.
 @functools.cache
 def say_missing(missing, strict):
-    """Warn of what the cage lacks on this system, or raise NoSandbox if `strict`."""
+    """Warn of what the cage lacks on this system, or stop if `strict`."""
     if not missing:
         return
     # What a program can do without the one or the other.
@@ -377,10 +520,8 @@ def say_missing(missing, strict):
     }
     message = "; ".join(f"no {name} on this system: {consequences[name]}" for name in missing)
     if strict:
-        raise NoSandbox(f"{message}. --require-sandbox refuses to run them")
+        stop(f"{message}. --require-sandbox refuses to run them")
     stage = os.path.basename(sys.argv[0])
     print(f"{stage}: {message}", file=sys.stderr)
-
     # At least our own memory, which holds the tests, cannot be read in /proc/PID/mem.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(program_side.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    program_side.prctl(program_side.PR_SET_DUMPABLE, 0)

@@ -1,22 +1,20 @@
 """The program's side of the sandbox: a process that is forked for each program, and its cage.
 
-A zygote is a fresh Python that is kept ready to be forked: 4 ms of CPU per program, where starting
-a new one takes 9. It is executed as `python lib/zygote.py SOCKET MEMORY` by lib/sandbox.py, so it
-has none of the judge's memory, files and environment, and never sees a test. All that it imports
-and touches costs a little in every copy: hence only this file, of the standard library only.
+A zygote is a fresh Python that is kept ready to be forked: 3 ms of CPU per program, where starting
+a new one takes 9. lib/sandbox.py starts it with none of the judge's memory, files and environment.
+All that it imports costs a little in every copy: hence nothing but this file and lib/values.py.
 
-A child executes the program and answers the judge's questions about it, one line of JSON each. The
+A copy executes the program and answers the judge's questions about it, one line of JSON each. The
 cage keeps it off everything else: files (Landlock), processes and the network (seccomp), memory
 and disk (rlimits).
 """
 
+import atexit
 import builtins
 import contextlib
 import ctypes
 import gc
 import importlib
-import io
-import itertools
 import json
 import operator
 import os
@@ -26,177 +24,57 @@ import signal
 import socket
 import struct
 import sys
+from types import ModuleType
 
-# Bytes of one reply of a program; more counts as a failure.
-REPLY_LIMIT = 1 << 18
-
-# Modules that programs often want. Imported before the fork: in every program it would take 10 ms.
-COMMON = """
-    bisect collections copy datetime decimal fractions functools heapq itertools math operator
-    random re statistics string sys typing
-"""
-
-
-# ── Values that cross: plain data only, as tagged JSON ───────────────────────────────────────────
-
-PLAIN_TYPES = (bool, int, float, complex, str, list, tuple, dict, set, frozenset)
-TYPES = {kind.__name__: kind for kind in PLAIN_TYPES}
-
-# How the parts under a tag become a value again.
-MAKE = {
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "dict": dict,
-    "bytes": bytes,
-    "iter": iter,
-    "complex": lambda parts: complex(*parts),
-    "int": lambda parts: int(parts[0], 16),
-    "type": lambda parts: TYPES[parts[0]],
-}
-
-
-def encode(value, handle):
-    """Plain data → JSON, as {tag: parts} where JSON has no such type.
-
-    handle(value) gives the number that stands for anything that is not plain data.
-    """
-    # What JSON has. Large integers in hexadecimal: decimal digits take quadratic time.
-    if value is None or isinstance(value, (str, float)):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else {"int": [hex(value)]}
-    if isinstance(value, list):
-        return encode_all(value, handle)
-    # What it has not: {tag: parts}.
-    if isinstance(value, dict):
-        return {"dict": encode_all(value.items(), handle)}
-    if isinstance(value, (bytes, bytearray)):
-        return {"bytes": list(value)}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    if isinstance(value, range):
-        return {"range": [value.start, value.stop, value.step]}
-    # A test may pass the type `int` itself, as MBPP/533 does.
-    if isinstance(value, type) and value.__name__ in TYPES:
-        return {"type": [value.__name__]}
-    for kind in (tuple, set, frozenset):
-        if isinstance(value, kind):
-            return {kind.__name__: encode_all(value, handle)}
-    # Generators, map, zip: some have no end.
-    if hasattr(type(value), "__next__"):
-        return {"iter": encode_all(itertools.islice(value, 10_000), handle)}
-    return {"handle": [handle(value)]}
-
-
-def encode_all(items, handle):
-    return [encode(item, handle) for item in items]
-
-
-def decode(data, thing, depth=200):
-    """JSON → plain data. thing(number) is what a handle stands for on this side.
-
-    Raises ValueError where data is nested deeper: the judge must not end in a RecursionError.
-    """
-    if depth == 0:
-        raise ValueError("nested too deep")
-    if not isinstance(data, (list, dict)):
-        return data
-    # A list has no tag; anything else is {tag: parts}.
-    tag, parts = ("list", data) if isinstance(data, list) else next(iter(data.items()))
-    parts = [decode(part, thing, depth - 1) for part in parts]
-    if tag == "list":
-        return parts
-    if tag == "handle":
-        return thing(parts[0])
-    # A range is small, list() of it may not be.
-    if tag == "range" and len(range(*parts)) <= REPLY_LIMIT:
-        return range(*parts)
-    return MAKE[tag](parts)
-
-
-# ── The program's side ───────────────────────────────────────────────────────────────────────────
+from lib.values import COMMON, Crossing, content, from_line, to_line
 
 # The file name of the program in tracebacks.
 SOURCE = "<program>"
 
 
-def run_zygote(control, memory):
-    """The zygote: lock up, then fork a process for each program and end it when told to."""
-    # First, so that it ends here where Python itself does not fit.
-    set_limits(memory)
-    # What every program may want. Scripts use exit and quit, and -S leaves them out.
-    for name in COMMON.split():
-        importlib.import_module(name)
-    builtins.exit = builtins.quit = sys.exit
+# ── The zygote ───────────────────────────────────────────────────────────────────────────────────
 
-    # Lock up, then tell the judge that it is ready, and what is missing.
+
+def main():
+    """The zygote: lock up, then fork a process for each program."""
+    descriptor, memory = map(int, sys.argv[1:])
+    control = socket.socket(fileno=descriptor)
+    # First, so that it ends here where Python itself does not fit. No core dump, few descriptors.
+    lower_limit(resource.RLIMIT_AS, memory)
+    lower_limit(resource.RLIMIT_FSIZE, 0)
+    lower_limit(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_NOFILE, 64)
+
     missing, close_door = cage()
-    rehearse()
+    prepare()
+    # The judge waits for this line.
     control.sendall(json.dumps(missing).encode() + b"\n")
 
-    # Orders of the judge: "+" with a socket is to fork, "-" and a number to end that process.
+    # Each order is the program's end of a socket, and a script's stdin and stdout. Before it, the
+    # judge has killed the last program. Not until then is that reaped, and its number free again.
     zygote = os.getpid()
-    alive = []
-    while True:
-        order, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        if order == b"+":
-            pid = os.fork()
-            # In the child: whatever happens, it must not go on as a second zygote.
-            if pid == 0:
-                try:
-                    control.close()
-                    judge = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0])
-                    run_program(judge, close_door, zygote)
-                finally:
-                    os._exit(0)
-            os.close(descriptors[0])
-            alive.append(pid)
-            control.sendall(b"%d\n" % pid)
-        elif order == b"-":
-            (pid,) = struct.unpack("i", control.recv(4, socket.MSG_WAITALL))
-            alive.remove(pid)
-            kill(pid)
-        # The judge is gone.
-        else:
-            for pid in alive:
-                kill(pid)
-            os._exit(0)
-
-
-def set_limits(memory):
-    """Limit address space, and allow no file to be written, no core dump, few descriptors."""
-    limits = {
-        resource.RLIMIT_AS: memory,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 64,
-    }
-    for kind, limit in limits.items():
-        # Asking for more than the hard limit would fail.
-        hard = resource.getrlimit(kind)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        # macOS does not limit address space.
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (limit, limit))
-
-
-def rehearse():
-    """Spare every program the work of the first calls.
-
-    What Python specialises in our functions now, it need not in each copy. And a collection in a
-    copy would touch our pages, and so duplicate them, unless their objects are frozen.
-    """
-    load_f = ["load", ("def f(x): return x[0]", ["f"]), {}]
-    call_f = ["call", (rehearse, [1]), {}]
-    for _ in range(50):
-        host = ProgramHost()
-        for question in (load_f, call_f):
-            # The one thing that is not plain data gets the handle that the host gives to f.
-            host.answer(json.dumps(encode(question, lambda thing: 0)))
-    gc.collect()
-    gc.freeze()
+    last = None
+    while descriptors := socket.recv_fds(control, 1, 3)[1]:
+        if last:
+            os.waitpid(last, 0)
+        pid = os.fork()
+        # In the copy: whatever happens, it must not go on as a second zygote.
+        if pid == 0:
+            try:
+                control.close()
+                os.setsid()  # a group of its own, to be killed as a whole
+                close_door(zygote)
+                run_program(*descriptors)
+            finally:
+                os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        control.sendall(b"%d\n" % pid)
+        last = pid
+    # The judge is gone.
+    if last:
+        kill(last)
+        os.waitpid(last, 0)
 
 
 def kill(pid):
@@ -206,111 +84,207 @@ def kill(pid):
     except OSError:
         # It has no group of its own yet.
         os.kill(pid, signal.SIGKILL)
-    # Not earlier, or its number could be another's by now.
-    os.waitpid(pid, 0)
 
 
-def run_program(judge, close_door, zygote):
+def prepare():
+    """Let a program find what a script of its own would find, and find it warm."""
+    # What every program may want. Scripts use exit and quit, and -S leaves them out.
+    for name in COMMON.split():
+        importlib.import_module(name)
+    builtins.exit = builtins.quit = sys.exit
+
+    # No file of the project can be imported, and none seems to have been.
+    sys.argv = ["program.py"]
+    sys.path.pop(0)
+    os.chdir("/")
+    for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = ModuleType("__main__")
+
+    # What Python specialises in our functions now, it need not in each copy.
+    for _ in range(50):
+        host = Host()
+        host.answer(b'["load", "def f(xs): return xs[0]", "f"]')
+        host.answer(b'["call", {"object": [0]}, [[1, 2]], {"dict": []}]')
+    # A collection in a copy would touch our objects, and so duplicate their pages.
+    gc.collect()
+    gc.freeze()
+
+
+# ── The process of one program ───────────────────────────────────────────────────────────────────
+
+
+def run_program(judge, *standard):
     """The process of one untrusted program: answer the judge's questions until it hangs up."""
-    # A group of its own, to be killed as a whole.
-    os.setsid()
-    close_door(zygote)
-    host = ProgramHost()
+    # A script has its own stdin and stdout. The streams of Python still think of the zygote's.
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+        name, mode = ("stdin", "r") if number == 0 else ("stdout", "w")
+        stream = os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
-    # A script's stdin comes first, with an empty line.
-    question, descriptors, _, _ = socket.recv_fds(judge, 1 << 16, 1)
-    if descriptors:
-        os.dup2(descriptors[0], 0)
-        question = question.lstrip()
-
-    while True:
+    host = Host()
+    question = b""
+    while part := os.read(judge, 1 << 20):
+        question += part
         # A whole question gets its reply, however many parts that takes.
-        if question.endswith(b"\n"):
+        if part.endswith(b"\n"):
             reply = host.answer(question)
             question = b""
             while reply:
-                written = os.write(judge.fileno(), reply)
-                reply = reply[written:]
-        part = os.read(judge.fileno(), 1 << 16)
-        if not part:
-            return
-        question += part
+                reply = reply[os.write(judge, reply) :]
+            # The end of a script closes its stdout.
+            if standard:
+                return
 
 
-class ProgramHost:
-    """Holds the program in its process, and the things in it that the judge knows by a handle."""
+class Host:
+    """Holds the program in its process, and the things in it that the judge knows by a number."""
 
     def __init__(self):
-        self.names = {"__name__": "solution"}
+        self.names = {}
         self.things = []
-        self.handles = {}
-        self.actions = {"load": self.load, "script": self.script, "call": call}
+        self.numbers = {}
+        self.raised = {}
+        self.actions = {
+            "load": self.load,
+            "script": self.script,
+            "name": self.name,
+            "call": lambda function, args, kwargs: function(*args, **kwargs),
+            "next": self.take,
+            "getattr": getattr,
+            "setattr": setattr,
+        }
 
     def answer(self, question):
-        """A line of the judge's → the line of the reply: [value, arguments, error]."""
-        action, args, kwargs = decode(json.loads(question), self.things.__getitem__)
-        # An action of our own, or a built-in, or an operator, by its name.
-        try:
-            function = (
-                self.actions.get(action)
-                or getattr(builtins, action, None)
-                or getattr(operator, action)
-            )
-            value = function(*args, **kwargs)
-            reply = encode([value, args, None], self.handle)
+        """A line of the judge's → the line of the reply: [value, changes in place, error]."""
+        crossing = Crossing(self.pack, self.unpack)
+        action, *args = from_line(question)
+        args = crossing.decode_all(args)
+        before = [content(type(held), held) for held in crossing.containers.values()]
+        value = error = None
         # SystemExit too: a result like any other.
-        except BaseException as error:
-            text = error.msg if isinstance(error, SyntaxError) else error
-            reply = [None, [], [type(error).__name__, str(text)[:1000], line_of(error)]]
-        return json.dumps(reply).encode() + b"\n"
+        try:
+            value = self.actions[action](*args)
+        except BaseException as raised:
+            error = describe(raised)
+        # What cannot cross is one, too.
+        try:
+            reply = [crossing.encode(value), find_changes(crossing, before), error]
+            if error:
+                error[1] = crossing.encode_all(error[1])
+            return to_line(reply)
+        except RecursionError:
+            error = [[], [], "gave something that is nested too deep", 0]
+        except BaseException as raised:
+            error = describe(raised)
+            error[1] = [error[2]]
+        return to_line([None, [], error])
 
-    def handle(self, thing):
-        """The number by which the judge knows a thing that stays here."""
+    def pack(self, thing):
+        """What crosses for a thing that stays here: the number by which the judge knows it.
+
+        And whether its class has truth or equality of its own, which the judge will not ask for.
+        """
         # An id is good while the thing lives, and here it does.
-        if id(thing) not in self.handles:
-            self.handles[id(thing)] = len(self.things)
+        if id(thing) not in self.numbers:
+            self.numbers[id(thing)] = len(self.things)
             self.things.append(thing)
-        return self.handles[id(thing)]
+        defined = set().union(*(vars(base) for base in type(thing).__mro__[:-1]))
+        is_special = not defined.isdisjoint(("__eq__", "__bool__", "__len__"))
+        tag = "iterator" if "__next__" in defined else "function" if callable(thing) else "object"
+        return tag, [self.numbers[id(thing)], is_special]
 
-    def load(self, code, wanted):
-        """Execute the code as a module → what it defines of the wanted names."""
-        # The same choices, and the same verdict, on every run.
+    def unpack(self, tag, *parts):
+        """The thing that has this number. An iterator of the judge's comes as its items."""
+        return self.things[parts[0]] if tag == "object" else iter(parts)
+
+    def load(self, code, entry_point):
+        """Execute the code as a module → [what it calls `entry_point`], or []."""
+        # The same choices on every run.
         if "random" in code:
             random.seed(0)
-        exec(compile(code, SOURCE, "exec"), self.names)
-        # Names that it lacks are no error: the judge will see.
-        return {name: self.names[name] for name in wanted if name in self.names}
+        self.execute(code, "solution")
+        return self.name(entry_point)
+
+    def name(self, name):
+        """[What the program calls `name`], or []."""
+        return [self.names[name]] if name in self.names else []
+
+    def take(self, iterator, count):
+        """The next items of an iterator. What it raises comes after those that it has given."""
+        if id(iterator) in self.raised:
+            raise self.raised.pop(id(iterator))
+        items = []
+        try:
+            while len(items) < count:
+                items.append(next(iterator))
+        except BaseException as error:
+            if not items:
+                raise
+            self.raised[id(iterator)] = error
+        return items
 
     def script(self, code):
-        """Execute the code as a script → what it prints."""
+        """Execute the code as a script. What it prints goes to its stdout."""
         random.seed(0)
-        # Collect what it prints.
-        sys.stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")
+        try:
+            self.execute(code, "__main__")
+        finally:
+            # As at Python's own end: threads, exit functions, files that are still open.
+            if "threading" in sys.modules:
+                sys.modules["threading"]._shutdown()
+            for step in (atexit._run_exitfuncs, flush, self.names.clear, gc.collect, flush):
+                step()
+
+    def execute(self, code, name):
+        """Execute the code as the module `name`. That it exits in the end is no failure."""
+        module = ModuleType(name)
+        sys.modules[name] = module
+        self.names = vars(module)
         with contextlib.suppress(SystemExit):
-            exec(compile(code, SOURCE, "exec"), {"__name__": "__main__"})
-        # Some scripts do their work in a thread: wait for it.
-        if "threading" in sys.modules:
-            sys.modules["threading"]._shutdown()
-        sys.stdout.flush()
-        return sys.stdout.buffer.getvalue().decode()
+            exec(compile(code, SOURCE, "exec", dont_inherit=True), self.names)
 
 
-def call(function, /, *args, **kwargs):
-    return function(*args, **kwargs)
+def flush():
+    """Write out what a script has printed, whatever it has made of its streams."""
+    for stream in (sys.stdout, sys.__stdout__):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
-def line_of(error):
-    """The innermost line of the program's own that an exception went through, or 0."""
-    if isinstance(error, SyntaxError) and error.filename == SOURCE:
-        return error.lineno or 0
-    # From the outermost frame to the innermost.
+def find_changes(crossing, before):
+    """What a question's containers hold now, of those that were changed: [number, *parts]."""
+    changes = []
+    for number, old in enumerate(before):
+        container = crossing.containers[number]
+        new = content(type(container), container)
+        if len(new) != len(old) or not all(map(operator.is_, new, old)):
+            changes.append([number, *crossing.encode_all(new)])
+    return changes
+
+
+def describe(error):
+    """An exception as data: the names of its class and its bases, its arguments, text and line."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    # The program's own __str__ may fail, too.
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)[:1000]
+    except BaseException:
+        text = ""
+
+    # The innermost line of the program that the exception went through.
     line = 0
+    if isinstance(error, SyntaxError) and error.filename == SOURCE:
+        line = error.lineno or 0
     traceback = error.__traceback__
     while traceback:
         if traceback.tb_frame.f_code.co_filename == SOURCE:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
-    return line
+    return [names, list(error.args), text, line]
 
 
 # ── The cage: each mechanism stops what the one before it lets through ───────────────────────────
@@ -320,6 +294,24 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
+
+LIBC = ctypes.CDLL(None)
+
+
+def prctl(*args):
+    """A call of Linux's prctl, which has five arguments."""
+    padded = args + (0,) * (5 - len(args))
+    return LIBC.prctl(*map(ctypes.c_ulong, padded)) if sys.platform == "linux" else -1
+
+
+def lower_limit(kind, limit):
+    """Set a limit of this process, or leave one that is lower already."""
+    # Asking for more than the hard limit would fail, and macOS does not limit address space.
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(kind, (limit, limit))
 
 
 def cage():
@@ -331,11 +323,6 @@ def cage():
     # Elsewhere there are rlimits only.
     if sys.platform != "linux":
         return ["Landlock", "seccomp"], lambda parent: None
-    libc = ctypes.CDLL(None)
-
-    def prctl(*args):
-        padded = args + (0,) * (5 - len(args))
-        return libc.prctl(*map(ctypes.c_ulong, padded))
 
     # Made now: in a moment no file of the project can be read.
     instructions = seccomp_filter(os.uname().machine)
@@ -343,7 +330,7 @@ def cage():
     # A killed judge leaves no process, and sudo and its like gain nothing.
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    missing = [] if landlock(libc.syscall) else ["Landlock"]
+    missing = [] if landlock(LIBC.syscall) else ["Landlock"]
 
     # struct sock_fprog: the number of instructions, and where they are.
     buffer = ctypes.create_string_buffer(instructions)
@@ -449,9 +436,3 @@ def seccomp_filter(machine):
         code.append((EQUAL, len(numbers) - index, 0, number))
     code += [(GIVE, 0, 0, REFUSE), (GIVE, 0, 0, ALLOW)]
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
-
-
-if __name__ == "__main__":
-    # Programs must not import the project's own files.
-    sys.path.pop(0)
-    run_zygote(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

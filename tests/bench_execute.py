@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 execute = importlib.import_module("02_execute")
-from lib.zygote import COMMON
+from lib.values import COMMON
 
 
 def whole(p):

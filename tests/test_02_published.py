@@ -1,20 +1,23 @@
 """Stage 02 on published problems.
 
-Every reference passes, 2,000 mutants get the verdict of a plain run, and 2,000 bits of noise get
-a verdict.
+Every reference passes, 2,000 mutants and 1,000 programs as a model writes them get the verdict of a
+plain run, and anything at all gets a verdict.
 """
 
 import ast
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
+import fuzz_execute
 import mbpp
 import pytest
-from conftest import ROOT, SHARED, problem, read, stage
+from conftest import ROOT, SHARED, read, stage
 
 ex = stage(2)
 # Published regular expressions cause warnings.
@@ -125,17 +128,23 @@ def mutate(code, rng):
 # A plain run: program and tests in one process. From lines of [problem, code, seconds] to lines of
 # [public_passed, hidden_passed].
 PLAIN = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
+from types import ModuleType
+# What programs import is quicker there if it is imported here.
+import bisect, collections, copy, dataclasses, doctest, enum, fractions, functools, heapq, itertools
+import logging, math, operator, random, re, string, threading, typing, unittest, warnings
 
 def passes(code, setup, tests, seconds):
     pid = os.fork()
     if pid == 0:
         try:
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
-            names = {"__name__": "solution"}
+            module = sys.modules["solution"] = ModuleType("solution")
+            names = vars(module)
             exec(code, names)
             exec(setup, names)
             # HumanEval's tests define poly() for themselves, not for the program.
@@ -156,7 +165,7 @@ for line in sys.stdin:
 
 
 def plain(jobs, seconds):
-    """The verdicts of plain runs on (problem, code) jobs: sound for mutants, which mean no harm."""
+    """The verdicts of plain runs on (problem, code) jobs: sound for programs that mean no harm."""
     verdicts = [None] * len(jobs)
 
     def work(k):
@@ -171,106 +180,517 @@ def plain(jobs, seconds):
 
 
 def compare(problems, jobs, seconds):
-    """Stage 02 beside plain runs → its verdicts, and the jobs where they differ."""
+    """The verdicts of stage 02 and those of plain runs, on (problem, code) jobs."""
     programs = [(p["task_id"], code) for p, code in jobs]
-    verdicts = ex.execute(problems, programs, float(seconds))
+    verdicts = ex.execute(problems, programs, seconds)
     ours = [verdicts[program][:2] for program in programs]
     theirs = plain(jobs, seconds)
-    return ours, [job for job, a, b in zip(jobs, ours, theirs) if a != b]
+
+    # Where they differ, it may be a matter of time.
+    differing = [k for k, (our, their) in enumerate(zip(ours, theirs)) if our != their]
+    if differing and seconds < 20:
+        again = compare(problems, [jobs[k] for k in differing], 20.0)
+        for k, our, their in zip(differing, *again):
+            ours[k], theirs[k] = our, their
+    return ours, theirs
+
+
+def choose_tasks(problems):
+    """The tasks with tests of both kinds, but for one that takes 3 s when it is right."""
+    chosen = [task for task, p in problems.items() if p["public_tests"] and p["hidden_tests"]]
+    chosen.remove("MBPP/123")
+    return sorted(chosen)
 
 
 @published
 def test_mutants_get_the_verdict_of_a_plain_run(problems):
     rng = random.Random(0)
     jobs = []
-    tasks = sorted(problems)
-    # It takes 3 s when it is right.
-    tasks.remove("MBPP/123")
+    tasks = choose_tasks(problems)
     while len(jobs) < 2000:
         p = problems[rng.choice(tasks)]
         code = mutate(p["reference"], rng)
         if code:
             jobs.append((p, code))
 
-    # Where they differ, it may be a matter of time.
-    ours, differing = compare(problems, jobs, 1)
-    _, differing = compare(problems, differing, 20)
+    ours, theirs = compare(problems, jobs, 0.3)
+    differing = [job for job, our, their in zip(jobs, ours, theirs) if our != their]
     assert [(p["task_id"], code) for p, code in differing] == []
 
-    # Some mutants are right, most are not.
+    # Some mutants are right, most are not, and those have no reward.
     assert 0.05 < sum(map(all, ours)) / len(ours) < 0.5
+    wrong = [our for our, their in zip(ours, theirs) if not all(their)]
+    rows = [dict(public_passed=public, hidden_passed=hidden) for public, hidden in wrong]
+    assert len(rows) > 1000
+    assert not any(map(ex.reward, rows))
 
 
-# ── Noise ────────────────────────────────────────────────────────────────────────────────────────
+# ── Programs as a model writes them ──────────────────────────────────────────────────────────────
 
-PIECES = [
-    "import os\n",
-    "def f(x):\n",
-    "    return x + 1\n",
-    "    while True: pass\n",
-    "f = ",
-    "lambda x: ",
-    "x + 1\n",
-    "exit()\n",
-    "raise SystemExit\n",
-    "os._exit(3)\n",
-    "os.fork()\n",
-    "os.kill(os.getppid(), 9)\n",
-    "open('/etc/passwd').read()\n",
-    "x = [0] * 10 ** 9\n",
-    "import ctypes; ctypes.string_at(0)\n",
-    "class E:\n    __eq__ = lambda *a: True\n",
-    "E()\n",
-    "import sys; sys.stdout = None\n",
-    "del __builtins__\n",
-    "import gc; gc.disable()\n",
-    "\t",
-    "    ",
-    "print('x' * 9999)\n",
-    "import threading; threading.Thread(target=f).start()\n",
-    "__name__ = 3\n",
-    "\\",
-    "'''",
-    "(" * 200,
-    "\0",
-    "é",
-    "\ud800",
-    "\r",
-    "\ufeff",
+# In these texts `name` is the entry point, `test` is the public test, and `call` the call in it.
+
+
+def split(texts):
+    """Texts that are divided by lines of dashes."""
+    return texts.strip("\n").split("\n---\n")
+
+
+# What stands before a program.
+BEFORE = split("""
+import os
+import sys
+from typing import Any, Dict, List, Optional, Tuple, Union
+---
+import math, re, itertools, collections, heapq, functools
+from collections import deque
+---
+from math import gcd, sqrt, ceil, floor, inf
+---
+'''Solves it.
+
+```python
+print(name(1))
+```
+'''
+---
+'''
+Example:
+>>> name(1)
+2
+'''
+---
+#!/usr/bin/env python3
+# -*- coding: utf-8 -*-
+---
+from __future__ import annotations
+---
+import sys
+sys.setrecursionlimit(5000)
+---
+import logging
+logging.basicConfig(level=logging.DEBUG)
+logging.info('start')
+---
+import random
+random.seed(42)
+import time
+start = time.time()
+---
+try:
+    import nothing_like_it
+except ImportError:
+    nothing_like_it = None
+---
+INF = float('inf')
+MOD = 10**9 + 7
+seen = {}
+---
+import threading
+lock = threading.Lock()
+---
+import warnings
+warnings.filterwarnings('ignore')
+print('Hello!')
+---
+class Stack:
+    def __init__(self):
+        self.items = []
+
+    def push(self, item):
+        self.items.append(item)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __eq__(self, other):
+        return self.items == other.items
+---
+from dataclasses import dataclass, field
+from enum import Enum
+
+class Kind(Enum):
+    ONE = 1
+
+@dataclass(order=True)
+class Point:
+    x: int
+    y: 'list[int]' = field(default_factory=list)
+
+assert Point(1) < Point(2)
+""")
+
+# What stands behind it.
+AFTER = split("""
+if __name__ == '__main__':
+    n = int(input())
+    print(name(n))
+---
+def main():
+    print(call)
+
+if __name__ == '__main__':
+    main()
+---
+import sys
+
+if __name__ == '__main__':
+    sys.exit(name(sys.stdin.read()))
+---
+print(call)
+---
+print('Result:', name, call, sep='\\n', flush=True)
+---
+test
+---
+test
+print('All tests passed!')
+---
+def test_it():
+    test
+
+test_it()
+---
+try:
+    print(call)
+except Exception as error:
+    print('Error:', error)
+---
+import doctest
+doctest.testmod()
+---
+import unittest
+
+class Test(unittest.TestCase):
+    def test_it(self):
+        test
+
+if __name__ == '__main__':
+    unittest.main()
+---
+name.__doc__ = 'The answer.'
+---
+assert call == 'no such value', 'Test failed'
+---
+assert not 'finished'
+---
+n = int(input('n = '))
+---
+print(undefined_name)
+""")
+
+# How `inner`, a function, becomes another of its own name: the same in other words, with values of
+# another type, which are equal at times, or wrong, always or now and then.
+AROUND = split("""
+def name(*args, **kwargs):
+    return inner(*args, **kwargs)
+---
+name = lambda *args: inner(*args)
+---
+class Solution:
+    def name(self, *args):
+        return inner(*args)
+
+name = Solution().name
+---
+class Solver:
+    def __call__(self, *args):
+        return inner(*args)
+
+name = Solver()
+---
+import functools
+name = functools.partial(inner)
+---
+import functools
+
+@functools.lru_cache(maxsize=None)
+def name(*args):
+    return inner(*args)
+---
+import functools
+
+def counted(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        wrapper.calls += 1
+        return function(*args)
+    wrapper.calls = 0
+    return wrapper
+
+@counted
+def name(*args):
+    return inner(*args)
+---
+import copy
+
+def name(*args):
+    return copy.deepcopy(inner(*copy.deepcopy(args)))
+---
+cache = {}
+
+def name(*args):
+    return cache.setdefault(repr(args), inner(*args))
+---
+def name(*args):
+    print(*args)
+    result = inner(*args)
+    print(result)
+    return result
+---
+def name(*args):
+    result = inner(*args)
+    return list(result)
+---
+def name(*args):
+    result = inner(*args)
+    return tuple(result)
+---
+def name(*args):
+    return iter(inner(*args))
+---
+def name(*args):
+    yield from inner(*args)
+---
+def name(*args):
+    return map(lambda item: item, inner(*args))
+---
+def name(*args):
+    return set(inner(*args))
+---
+def name(*args):
+    return float(inner(*args))
+---
+def name(*args):
+    return int(inner(*args))
+---
+def name(*args):
+    return bool(inner(*args))
+---
+def name(*args):
+    return str(inner(*args))
+---
+from fractions import Fraction
+
+def name(*args):
+    return Fraction(inner(*args))
+---
+class Text(str):
+    pass
+
+def name(*args):
+    return Text(inner(*args))
+---
+class Items(list):
+    pass
+
+def name(*args):
+    return Items(inner(*args))
+---
+class Answer:
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return repr(self.value)
+
+def name(*args):
+    return Answer(inner(*args))
+---
+def name(*args):
+    print(inner(*args))
+---
+def name(*args):
+    return None
+---
+async def name(*args):
+    return inner(*args)
+---
+calls = 0
+
+def name(*args):
+    global calls
+    calls += 1
+    return inner(*args) if calls < 2 else 0
+---
+def name(*args):
+    raise NotImplementedError
+---
+def name(*args):
+    args[0].sort(reverse=True)
+    return inner(*args)
+---
+def name(self, *args):
+    return inner(*args)
+---
+class name:
+    def __init__(self, *args):
+        self.result = inner(*args)
+""")
+
+HINTS = ["list", "Any", "List[int]", "int | None", "'str'", "Optional[Dict[str, int]]"]
+DOCSTRINGS = split("""
+>>> call
+False
+---
+```python
+call
+```
+---
+Example: `call`
+---
+```
+call
+```
+
+""")
+
+
+def put(text, p):
+    """One of these texts, with the names of a problem."""
+    (statement,) = ast.parse(p["public_tests"][0]).body
+    call = next(node for node in ast.walk(statement) if isinstance(node, ast.Call))
+    words = {"name": p["entry_point"], "call": ast.unparse(call), "test": ast.unparse(statement)}
+    words["inner"] = "inner_function"
+    return re.sub(r"\b(name|call|test|inner)\b", lambda found: words[found[0]], text)
+
+
+def decorate(code, p, rng):
+    """A function with type hints, or a docstring with examples, or prints on its way."""
+    tree = ast.parse(code)
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef) or node.name != p["entry_point"]:
+            continue
+        choice = rng.randrange(3)
+        if choice == 0:
+            for argument in node.args.args:
+                argument.annotation = ast.parse(rng.choice(HINTS), mode="eval").body
+            node.returns = ast.parse(rng.choice(HINTS), mode="eval").body
+        elif choice == 1:
+            text = f"What it does.\n\n{put(rng.choice(DOCSTRINGS), p)}"
+            node.body.insert(0, ast.Expr(ast.Constant(text)))
+        else:
+            names = ", ".join(argument.arg for argument in node.args.args)
+            node.body.insert(0, ast.parse(f"print('called with', {names})").body[0])
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    return f"from typing import Any, Dict, List, Optional\n{source}"
+
+
+def dress(code, p, rng):
+    """A program with up to four of these habits."""
+    habits = ("decorate", "around", "before", "after")
+    chosen = rng.sample(habits, rng.choice((0, 1, 1, 2, 3, 4)))
+    if "decorate" in chosen:
+        code = decorate(code, p, rng)
+    if "around" in chosen:
+        # A function that calls itself then calls the new one, as in Python.
+        code += f"\n\ninner_function = {p['entry_point']}\n\n{put(rng.choice(AROUND), p)}"
+    if "before" in chosen:
+        code = put(rng.choice(BEFORE), p) + "\n" + code
+    if "after" in chosen:
+        code += "\n\n" + put(rng.choice(AFTER), p)
+    return code.strip("\n")
+
+
+# An answer with a program at CODE. DRAFT is another program.
+ANSWERS = [
+    "```python\nCODE\n```",
+    "```python\nCODE\n```\n",
+    "```py\nCODE\n```",
+    "```Python\nCODE\n```",
+    "```python3\nCODE\n```",
+    "```\nCODE\n```",
+    "~~~python\nCODE\n~~~",
+    "````python\nCODE\n````",
+    "``` python\n\nCODE\n\n```",
+    "```python\nCODE",
+    "CODE",
+    "\ufeffCODE\n",
+    "\n\nCODE\n\n",
+    "Answer: ```python\nCODE\n```",
+    "Sure! Here is the program:\n\n```python\nCODE\n```\n\nIt runs in O(n). I hope it helps!",
+    "I use `sorted`, and don't need \"\"\" or ''' here.\n```python\nCODE\n```\nThat's it.",
+    "The draft is:\n\n```python\nDRAFT\n```\n\nBetter:\n\n```python\nCODE\n```",
+    "```python\nCODE\n```\n\nIt is used so:\n\n```python\nprint(NAME(1))\n```\n",
+    "```python\nCODE\n```\n\nIt prints:\n\n```text\n2\n```\n",
+    "```text\nInput: 1\n```\n\n```python\nCODE\n```\n\n```bash\npython solution.py\n```",
+    "<think>\nPerhaps this?\n```python\nDRAFT\n```\nNo.\n</think>\n\n```python\nCODE\n```",
+    "Perhaps NAME(1) is 2.\n```python\nDRAFT\n```\n</think>\nCODE",
+    "### Solution\n\n1. **Idea**: count.\n2. **Code**:\n\n```python\nCODE\n```\n\n3. No tests.",
+    "> A quote.\n\n---\n\n```python\nDRAFT\n```\n\n```python\nCODE\n```",
 ]
+DRAFT = "def NAME(*args):\n    return 'a draft'"
 
 
-GOOD = """import math
+def answer(program, p, rng):
+    """An answer that holds the program, perhaps with another system's line ends or indented."""
+    text = rng.choice(ANSWERS).replace("DRAFT", DRAFT).replace("NAME", p["entry_point"])
+    text = text.replace("CODE", program)
+    choice = rng.random()
+    # The blocks of a list's items are indented. What stands in texts of several lines would change.
+    if choice < 0.1 and text.startswith("```") and not re.search(r"'''|\"\"\"|\\\n", program):
+        return "1. So:\n\n" + textwrap.indent(text, "   ")
+    return text.replace("\n", "\r\n") if choice > 0.8 else text
 
-def f(x):
-    '''One more.'''
-    if x > 3:
-        return int(math.sqrt((x + 1) ** 2))
-    return x + 1"""
+
+def syntax(code):
+    """What a program is, without its layout; None if it is not Python."""
+    try:
+        return ast.dump(ast.parse(code.replace("\r\n", "\n")))
+    except SyntaxError:
+        return None
 
 
-def make_noise(rng):
-    """Random bytes, good programs that are cut off, and random pieces of bad ones."""
-    noise = []
-    for _ in range(700):
-        text = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 80)))
-        noise.append(text.decode("latin-1"))
-    for _ in range(300):
-        noise.append(GOOD[: rng.randrange(len(GOOD))] + rng.choice(["", "(", "\n", "x"]))
+@pytest.fixture(scope="module")
+def answers(problems):
+    """A thousand answers: (problem, the program in it, the answer)."""
+    rng = random.Random(1)
+    tasks = choose_tasks(problems)
+    made = []
     for _ in range(1000):
-        noise.append("".join(rng.choices(PIECES, k=rng.randrange(1, 9))))
-    return noise
+        p = problems[rng.choice(tasks)]
+        code = p["reference"].replace("\r\n", "\n")
+        if rng.random() < 0.5:
+            code = mutate(code, rng) or code
+        program = dress(code, p, rng)
+        made.append((p, program, answer(program, p, rng)))
+    return made
 
 
-def test_every_program_gets_a_verdict():
-    noise = make_noise(random.Random(0))
-    assert len(noise) == 2000
-    pairs = [("p", ex.extract_code(text)) for text in noise] + [("p", GOOD)]
-    verdicts = ex.execute({"p": problem()}, pairs, 0.1)
-    assert set(verdicts) == set(pairs)
-    assert verdicts["p", GOOD] == (True, True, "")
-    for public, hidden, feedback in verdicts.values():
-        assert type(public) is type(hidden) is bool
-        assert len(feedback) <= 300
-        assert (feedback == "") == public
-        json.dumps(feedback).encode()
+@published
+def test_the_program_that_was_put_into_an_answer_is_found_there(answers):
+    lost = []
+    for p, program, completion in answers:
+        found = ex.extract_code(completion, p["entry_point"])
+        if syntax(found) != syntax(program):
+            lost.append((completion, found))
+    assert lost == []
+
+
+# Where stage 02 differs from plain Python: {number of the answer: why}.
+DIFFERENCES = {}
+
+
+@published
+def test_answers_get_the_verdict_of_a_plain_run(problems, answers):
+    jobs = [(p, ex.extract_code(completion, p["entry_point"])) for p, _, completion in answers]
+    ours, theirs = compare(problems, jobs, 0.3)
+    differing = []
+    for number, ((p, code), our, their) in enumerate(zip(jobs, ours, theirs)):
+        if our != their and number not in DIFFERENCES:
+            differing.append((number, p["task_id"], code, our, their))
+    assert differing == []
+
+    # There are all sorts of them.
+    assert len(set(ours)) == 4
+    assert 0.2 < sum(map(all, ours)) / len(ours) < 0.8
+
+
+# ── Anything ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", fuzz_execute.KINDS)
+def test_everything_gets_a_verdict_or_a_line(kind):
+    """The script runs 20,000 of each kind."""
+    counts, faults = fuzz_execute.fuzz(kind, 300, seed=0)
+    assert faults == []
+    assert sum(counts.values()) > 150

@@ -14,8 +14,6 @@ import mbpp
 import pytest
 from conftest import SHARED, read, write
 
-from lib.sandbox import NoSandbox
-
 # Some published programs have regular expressions that Python warns about.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 published = pytest.mark.skipif(
@@ -177,15 +175,68 @@ def test_evalplus_humaneval(tmp_path, monkeypatch, capsys):
 
 
 def test_evalplus_without_a_sandbox_is_one_line(tmp_path, monkeypatch, refused):
-    def run_all(*_):
-        raise NoSandbox("no Python starts here")
-
-    monkeypatch.setattr(evalplus, "run_all", run_all)
+    # No Python starts there.
+    monkeypatch.setitem(evalplus.LIMITS, "memory", 5)
     row = dict(HUMANEVAL, base_input=[[5, 5]], plus_input=[])
     source = write(tmp_path / "h.jsonl", [row])
     args = ("--set", "humaneval", "--source", source)
-    refused(lambda: importer(evalplus, tmp_path, monkeypatch, *args), "no Python starts here")
+    refused(lambda: importer(evalplus, tmp_path, monkeypatch, *args), "5 MB")
     assert not (tmp_path / "test.jsonl").exists()
+
+
+# A reference program and its entry point, the sources of calls, and what is known of them: each
+# value that Python can write, of those that the reference gives in time.
+REFERENCES = {
+    "values of all kinds": (
+        "def f(x): return {1: [x, (2.5, None)], 'a': {x}, b'': -0.5}",
+        ["f(1)", "f(True)"],
+        {
+            "f(1)": {1: [1, (2.5, None)], "a": {1}, b"": -0.5},
+            "f(True)": {1: [True, (2.5, None)], "a": {True}, b"": -0.5},
+        },
+    ),
+    "what is no literal is left out": (
+        "from fractions import Fraction\n"
+        "class A: pass\n"
+        "things = [A(), [A], Fraction(1, 3), float('nan'), len, iter([]), 10**5000, 'é']\n"
+        "def f(k): return things[k]",
+        [f"f({k})" for k in range(8)],
+        {"f(7)": "é"},
+    ),
+    "what fails is left out": (
+        "def f(x): return 1 / x",
+        ["f(0)", "f(2)", "f('a')", "f()", "nobody(1)", "f(4)"],
+        {"f(2)": 0.5, "f(4)": 0.25},
+    ),
+    "a call is wrapped in others": (
+        "def f(*xs): return list(xs)",
+        ["set(f(1, 2, 1))", "sorted(f(3, 1))", "len(f())"],
+        {"set(f(1, 2, 1))": {1, 2}, "sorted(f(3, 1))": [1, 3], "len(f())": 0},
+    ),
+    "one that does not end costs those behind it": (
+        "def f(x):\n    while x == 2: pass\n    return x",
+        ["f(1)", "f(2)", "f(3)"],
+        {"f(1)": 1},
+    ),
+    "so does one that dies": (
+        "import os\ndef f(x): return x if x != 2 else os._exit(0)",
+        ["f(1)", "f(2)", "f(3)"],
+        {"f(1)": 1},
+    ),
+    "nothing is known of one that does not load": ("def f(", ["f(1)"], {}),
+    "nor of one without the function": ("def g(x): return x", ["f(1)"], {}),
+}
+
+
+def test_what_evalplus_references_answer(monkeypatch):
+    monkeypatch.setitem(evalplus.LIMITS, "timeout", 0.3)
+    references = [(code, "f", sources) for code, sources, _ in REFERENCES.values()]
+    answers = list(evalplus.ask_references(references))
+    found = dict(zip(REFERENCES, answers))
+    expected = {name: values for name, (_, _, values) in REFERENCES.items()}
+    assert found == expected
+    # True is not 1 here.
+    assert repr(answers[0]) == repr(expected["values of all kinds"])
 
 
 def test_evalplus_compares_floats_with_a_tolerance():

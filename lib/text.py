@@ -1,0 +1,149 @@
+"""Text in and out of stage 02: the blocks of code in an answer, one line of feedback."""
+
+import os
+import re
+import textwrap
+import warnings
+from unicodedata import normalize
+
+# ── The fenced blocks of an answer ───────────────────────────────────────────────────────────────
+
+PYTHON = ("python", "python3", "py")
+
+
+def find_blocks(text):
+    """The fenced blocks of a text that are not empty, as (language, code).
+
+    A block ends with the fence that began it, also behind a line of code, or where the next begins,
+    or with the text. But between triple quotes a fence is part of the code.
+    """
+    blocks = []  # [language, lines, the first with a fence between triple quotes or None]
+    fence = quotes = ""  # of the open block: its fence, and the triple quotes that are open in it
+    for line in text.split("\n"):
+        before, mark, language = split_fence(line)
+        is_alone = not before.strip()
+        ends = fence and mark.startswith(fence) and (is_alone or not language)
+        # A line of the block.
+        if fence and (quotes or not ends):
+            _, lines, cut = blocks[-1]
+            if ends and cut is None:
+                blocks[-1][2] = len(lines)
+            lines.append(line)
+            for triple in re.findall(r"'{3}|\"{3}", line):
+                quotes = "" if quotes == triple else quotes or triple
+            continue
+        # The end of one, or the beginning, or both.
+        if ends:
+            blocks[-1][1].append(before)
+            fence = ""
+        if mark and (language in PYTHON or is_alone) and (language or not ends):
+            fence, quotes = mark, ""
+            blocks.append([language, [], None])
+    codes = [(language, make_code(lines, cut)) for language, lines, cut in blocks]
+    return [(language, code) for language, code in codes if code]
+
+
+def make_code(lines, cut):
+    """The code of a block, which may have ended at its line `cut` already."""
+    # Was it a fence within a docstring, or were there no quotes but a text that looks like them?
+    whole, begin = map(tidy, (lines, lines[:cut]))
+    return whole if cut is None or is_python(whole) else begin
+
+
+def tidy(lines):
+    """Lines as code. A block in a list item is indented as a whole."""
+    code = "\n".join(lines).lstrip("\r\n").rstrip()
+    return textwrap.dedent(code) if code[:1].isspace() else code
+
+
+def is_python(source):
+    """Does it compile? Nothing of it is executed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(source, "<text>", "exec")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def split_fence(line):
+    """A line that ends with a fence, or a fence and a language → (what is before it, both).
+
+    Any other line → (the line, "", "").
+    """
+    before, mark, after = line.partition("```" if "```" in line else "~~~")
+    info = after.lstrip(mark[:1])
+    language, *more = info.lower().split() or [""]
+    # Behind the language may stand a file name.
+    if not mark or mark in info or (more and language not in PYTHON):
+        return line, "", ""
+    if not re.fullmatch(r"[\w+.-]*", language):
+        return line, "", ""
+    return before, mark + after[: len(after) - len(info)], language
+
+
+# ── One line of feedback ─────────────────────────────────────────────────────────────────────────
+
+
+def show(value):
+    """repr, the same on every run: sets sorted, no addresses."""
+    try:
+        if type(value) is list:
+            return f"[{join(map(show, value))}]"
+        if type(value) is tuple:
+            comma = "," if len(value) == 1 else ""
+            return f"({join(map(show, value))}{comma})"
+        if type(value) is dict:
+            return f"{{{join(f'{show(key)}: {show(item)}' for key, item in value.items())}}}"
+        if isinstance(value, (set, frozenset)) and value:
+            items = f"{{{', '.join(sorted(map(show, value)))}}}"
+            return items if isinstance(value, set) else f"frozenset({items})"
+        return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+    except (ValueError, RecursionError):
+        # repr stops at 4,300 digits, and where it is nested too deep.
+        return "something huge"
+
+
+def join(items):
+    """Texts with commas between them, as many as feedback could ever show."""
+    shown = []
+    for item in items:
+        shown.append(item[:10_000])
+        if sum(map(len, shown[-9:])) > 10_000 or len(shown) > 10_000:
+            break
+    return ", ".join(shown)
+
+
+def show_call(name, args, kwargs):
+    """The source of a call, such as f([3, 1], reverse=True)."""
+    shown = [short(show(value), 60) for value in args]
+    shown += [f"{key}={short(show(value), 60)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(shown)})"
+
+
+def apart(text, other):
+    """Two different texts, so that the difference is seen."""
+    # Letters may look alike: the Latin e and the Cyrillic one, or é in one piece and in two.
+    if text.isascii() != other.isascii() or normalize("NFKD", text) == normalize("NFKD", other):
+        text, other = (side.encode("ascii", "backslashreplace").decode() for side in (text, other))
+    # What they begin with may be long.
+    same = len(os.path.commonprefix([text, other]))
+    if same < 60:
+        return text, other
+    return f"…{text[same - 20 :]}", f"…{other[same - 20 :]}"
+
+
+def short(text, limit=120):
+    """The beginning of a text: feedback must stay short."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# Marks of chat templates, <|im_end|> or </s> or [INST], which would end a turn. <lambda> is none.
+MARKUP = re.compile(r"<(?=[|｜/]|(?!lambda|listcomp|genexpr|locals|module)\w+>)|\[(?=/?INST\])")
+
+
+def clean(text, limit):
+    """One line that any tokenizer, terminal and JSON file takes. The rest of it is escaped."""
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return short(MARKUP.sub(lambda mark: f"\\x{ord(mark[0]):02x}", line), limit)
