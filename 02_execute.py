@@ -62,8 +62,7 @@ def read_problems(path, strict=False):
     """problems.jsonl → {task_id: problem}. Stops where a problem cannot be judged."""
     problems = {}  # {task_id: problem}
     for number, problem in enumerate(read_jsonl(path, PROBLEM, ["task_id"]), 1):
-        fault = find_fault(problem)
-        if fault:
+        if fault := find_fault(problem):
             stop(f"{path}, row {number}: field {fault}")
         problems[problem["task_id"]] = problem
 
@@ -150,16 +149,16 @@ def extract_code(completion, entry_point=""):
     If none does: the last in Python, else the last. An answer that is Python is all program.
     Reasoning does not count. Where there is no program: "".
     """
-    # What stands before </think> is a draft. Where that is missing, there is no answer yet.
-    answer, _, _ = completion.partition("<think>")  # all of it, as a rule
-    if "</think>" in completion:
-        _, _, answer = completion.partition("</think>")
-
     # A byte order mark would be a syntax error.
-    whole = answer.lstrip("\ufeff\r\n").rstrip()
+    whole = completion.lstrip("\ufeff\r\n").rstrip()
     if text.is_python(whole):
         return whole
 
+    # What stands before </think> is a draft. Where that is missing, there is no answer yet.
+    thought = re.search(r"^[ \t]*</think>|</think>[ \t]*$", whole, re.M)
+    answer = whole[thought.end() :] if thought else whole
+    if answer.lstrip().startswith("<think>"):
+        return ""
     blocks = []  # (language, code)
     for language, code in text.find_blocks(answer):
         # One that is not Python may hold others, within a longer fence.
@@ -168,8 +167,8 @@ def extract_code(completion, entry_point=""):
     definition = rf"^((async )?def|class) +{entry_point}\b|^{entry_point} *[:=]"
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
     in_python = [code for language, code in blocks if language in text.PYTHON]
-    found = defining or in_python or [code for _, code in blocks]  # the best kind there is
-    return found[-1] if found else ""
+    bare = answer.strip() if text.is_python(answer.strip()) else ""
+    return (defining or in_python or [code for _, code in blocks] or [bare])[-1]
 
 
 # ── Tests ────────────────────────────────────────────────────────────────────────────────────────
@@ -375,7 +374,7 @@ def judge(zygote, problems, limits, task_id, code):
             yield next(filter(None, outcomes), None)  # the first failure ends the rest
         return
 
-    # One process for both kinds, but the program is loaded anew: neither kind knows of the other.
+    # One process for both, but the program is loaded anew. The public verdict is out by then.
     program = Program(zygote, limits, code)
     try:
         for field in KINDS:
@@ -397,8 +396,10 @@ def run_tests(program, problem, tests):
     program.start_clock()
     outcomes = (run_assert(program, names, test) for test in tests)
     feedback = next(filter(None, outcomes), None)
-    # A failing assert of its own must not hide what it answers.
-    return f"{failure}; {feedback or 'but it passes the tests'}" if failure else feedback
+    # A program that fails as it is loaded is wrong, but what it answers tells more.
+    if failure and tests:
+        return f"{failure}; {feedback or 'but it passes the tests'}"
+    return failure or feedback
 
 
 # The feedback where a test is dear to run on what the program gave, and where there is no program.
@@ -448,7 +449,7 @@ def print_summary(steps, program_count, out):
     # The first program that has feedback. Half a surrogate pair cannot be printed.
     example = next((step for step in steps if step["feedback"]), steps[0])
     shown = f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
-    shown += f"  feedback: {example['feedback'] or '(passes)'}"
+    shown += f"  feedback: {example['feedback'] or '(passes the public tests)'}"
     print(shown.encode("utf-8", "replace").decode())
 
 

@@ -165,7 +165,7 @@ class Program:
         if self.gone:
             raise ProgramFailed(self.gone)
         is_call = action == "call"
-        self.topic = "it" if is_call else args[-1]
+        self.topic = args[-1] if action in ("load", "name", "getattr") else "it"
         self.began = time.monotonic()
         self.check_clock()
         crossing = Crossing(pack, self.unpack)
@@ -419,7 +419,10 @@ def main():
         zygote = Zygote(limits["memory"])
         sys.path.insert(0, folder)
         work = getattr(importlib.import_module(module), function)
-        say(zygote.read())
+        missing = zygote.read()
+        say(missing)
+        if missing:
+            program_side.prctl(program_side.PR_SET_DUMPABLE, 0)
 
         # What a program gives may take as much memory here as there.
         with open("/proc/self/statm") as file:
@@ -523,5 +526,6 @@ def say_missing(missing, strict):
         stop(f"{message}. --require-sandbox refuses to run them")
     stage = os.path.basename(sys.argv[0])
     print(f"{stage}: {message}", file=sys.stderr)
-    # At least our own memory, which holds the tests, cannot be read in /proc/PID/mem.
+    # At least our own memory, which holds the tests, cannot be read in /proc/PID/mem: a judge's
+    # neither.
     program_side.prctl(program_side.PR_SET_DUMPABLE, 0)

@@ -2,7 +2,7 @@
 
 A zygote is a fresh Python that is kept ready to be forked: 3 ms of CPU per program, where starting
 a new one takes 9. lib/sandbox.py starts it with none of the judge's memory, files and environment.
-All that it imports costs a little in every copy: hence nothing but this file and lib/values.py.
+All that it imports costs a little in every copy: hence nothing of ours but lib/values.py.
 
 A copy executes the program and answers the judge's questions about it, one line of JSON each. The
 cage keeps it off everything else: files (Landlock), processes and the network (seccomp), memory
@@ -51,7 +51,8 @@ def main():
     control.sendall(json.dumps(missing).encode() + b"\n")
 
     # Each order is the program's end of a socket, and a script's stdin and stdout. Before it, the
-    # judge has killed the last program. Not until then is that reaped, and its number free again.
+    # judge has killed the last program. We wait for that only now: its number must not be another's
+    # while the judge may still kill it.
     zygote = os.getpid()
     last = None
     while descriptors := socket.recv_fds(control, 1, 3)[1]:
@@ -114,7 +115,7 @@ def prepare():
 # ── The process of one program ───────────────────────────────────────────────────────────────────
 
 
-def run_program(judge, *standard):
+def run_program(channel, *standard):
     """The process of one untrusted program: answer the judge's questions until it hangs up."""
     # A script has its own stdin and stdout. The streams of Python still think of the zygote's.
     for number, descriptor in enumerate(standard):
@@ -127,14 +128,14 @@ def run_program(judge, *standard):
 
     host = Host()
     question = b""
-    while part := os.read(judge, 1 << 20):
+    while part := os.read(channel, 1 << 20):
         question += part
         # A whole question gets its reply, however many parts that takes.
         if part.endswith(b"\n"):
             reply = host.answer(question)
             question = b""
             while reply:
-                reply = reply[os.write(judge, reply) :]
+                reply = reply[os.write(channel, reply) :]
             # The end of a script closes its stdout.
             if standard:
                 return
@@ -342,7 +343,7 @@ def cage():
         # Had the parent died before that line, nobody would have told us.
         if os.getppid() != parent:
             os._exit(0)
-        return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(filter_program)) if buffer else -1
+        return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(filter_program)) if instructions else -1
 
     # Does the door close here? Try it in a child.
     zygote = os.getpid()

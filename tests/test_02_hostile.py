@@ -1072,6 +1072,33 @@ def test_a_result_takes_no_more_memory_than_a_program():
     assert most < 400
 
 
+# What a judge may keep of the K-th program of each sort, when it is done with it.
+KEPT = {
+    "exceptions": "def f(x): raise ValueError('x' * 7_000_000 + 'K')",
+    "lists in themselves": (
+        "it = [[*range(100_000, 600_000)]]\nit.append(it)  # K\ndef f(x): return it"
+    ),
+    "named tuples": (
+        "from collections import namedtuple\n"
+        "N = namedtuple('N', [f'a{k}K' + 'b' * 50_000 for k in range(140)])\n"
+        "def f(x): return N(*range(140))"
+    ),
+    "iterators": "def f(x):\n    yield 'x' * 7_000_000 + 'K'\n    raise ValueError",
+}
+
+
+@pytest.mark.parametrize("code", KEPT.values(), ids=KEPT)
+def test_what_a_judge_keeps_takes_no_memory_of_the_next_programs(code):
+    """Sixteen programs that give some MB each are no more than one to those behind them."""
+    p = problem(public=["assert len(list(f(1))) == 300_000"], hidden=["assert f(5) == 6"])
+    honest = "def f(x): return list(range(1000, 301_000)) if x == 1 else x + 1"
+    programs = [("p", code.replace("K", str(k))) for k in range(16)]
+    programs += [("p", f"{honest}  # {k}") for k in range(2)]
+    verdicts, _ = run_stage([p], programs, timeout=1, memory=128, workers=1, seconds=30)
+    assert {verdict[:2] for verdict in verdicts[:16]} == {(False, False)}
+    assert verdicts[16:] == [(True, True, "")] * 2
+
+
 # ── Programs that are slow to answer, or never end ───────────────────────────────────────────────
 
 LARGE = problem(
@@ -1102,16 +1129,12 @@ SLOW = {
             "        time.sleep(0.01)"
         ),
     ),
-    "closes its ears": (
+    "hangs up, and sleeps": (
         LARGE,
         ANSWERS
         + (
-            "    import socket\n"
-            "    kept = []\n"
             "    for fd in range(3, 9):\n"
-            "        try:\n"
-            "            kept.append(socket.socket(fileno=fd))\n"
-            "            kept[-1].shutdown(socket.SHUT_RD)\n"
+            "        try: os.close(fd)\n"
             "        except OSError: pass\n"
             "    time.sleep(100)"
         ),
@@ -1189,7 +1212,7 @@ def test_what_never_ends_is_ended(ended, name):
     assert ended[name], "no verdict"
     public, hidden, feedback = ended[name]
     assert not public and not hidden
-    assert 0 < len(feedback) <= 300
+    assert 0 < len(feedback) <= 300 and feedback != ex.LOST
 
 
 def test_endless_output_is_cut_off(ended):
@@ -1228,6 +1251,29 @@ def test_programs_that_burn_take_no_time_of_honest_ones():
     assert [verdict[:2] for verdict in verdicts[:5]] == [(False, False)] * 5
     assert all("ran out of time" in feedback for _, _, feedback in verdicts[:5])
     assert verdicts[5:] == [(True, True, "")] * len(honest)
+
+
+def test_programs_that_burn_take_no_time_of_threads():
+    """The same, where a program works in a thread of its own, for a deep stack, say."""
+    honest = (
+        "import threading, time\n"
+        "def work(results, x):\n"
+        "    end = time.process_time() + 0.1\n"
+        "    while time.process_time() < end: pass\n"
+        "    results.append(x + 1)\n"
+        "def f(x):\n"
+        "    results = []\n"
+        "    thread = threading.Thread(target=work, args=(results, x))\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    return results[0]\n"
+    )
+    # So many at a time that each waits for a CPU much longer than it has one.
+    workers = 8 * os.cpu_count()
+    programs = [("p", f"{honest}# {k}") for k in range(3)]
+    programs += [("p", f"def f(x):\n    while True: pass  # {k}") for k in range(workers - 3)]
+    verdicts, _ = run_stage([problem()], programs, timeout=0.15, workers=workers)
+    assert verdicts[:3] == [(True, True, "")] * 3
 
 
 # ── Completions that mean harm ───────────────────────────────────────────────────────────────────
@@ -1445,6 +1491,11 @@ def test_an_exception_without_a_text_can_be_expected(name):
     )
     assert judge(raises, TEXTS[name].replace("Exception", "ValueError"))[0] is True
     assert judge(raises, TEXTS[name].replace("Exception", "KeyError"))[0] is False
+
+
+def test_feedback_shows_a_list_in_itself_as_python_does():
+    code = "def f(x):\n    it = [x]\n    it.append(it)\n    return {'a': it}"
+    assert judge(problem(), code)[2] == "`f(1)` gave {'a': [1, [...]]}, expected 2"
 
 
 def test_feedback_quotes_the_line_that_failed():

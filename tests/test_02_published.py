@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import fuzz_execute
 import mbpp
 import pytest
-from conftest import ROOT, SHARED, read, stage
+from conftest import ROOT, SHARED, problem, read, stage
 
 ex = stage(2)
 # Published regular expressions cause warnings.
@@ -694,3 +694,17 @@ def test_everything_gets_a_verdict_or_a_line(kind):
     counts, faults = fuzz_execute.fuzz(kind, 300, seed=0)
     assert faults == []
     assert sum(counts.values()) > 150
+
+
+@pytest.mark.parametrize(
+    "expected",
+    ["1" + " + 1" * 190, "1" + " + 1" * 900, "-" * 190 + "2", "[" * 99 + "]" * 99, "'ab' " * 999],
+    ids=lambda expected: f"{expected[:6]} of {len(expected)}",
+)
+def test_a_test_may_be_long_and_deep(expected):
+    """Too deep to be shown, perhaps, but not to be judged: the hidden test passes."""
+    p = problem(public=[f"assert f(1) == {expected}"], hidden=["assert f(5) == 0"])
+    wrong = "def f(x): return 0"
+    verdict = ex.execute({"p": p}, [("p", wrong)])["p", wrong]
+    assert verdict[:2] == (False, True)
+    assert verdict.feedback.startswith("`f(1)` gave 0")
