@@ -70,8 +70,7 @@ def read_problems(path, strict=False):
     doubtful = [[task] for task, problem in problems.items() if is_doubtful(problem)]
     for (task_id,), faults in run_all(check, doubtful, problems, LIMITS, strict=strict):
         if faults:
-            number = list(problems).index(task_id) + 1  # its row in the file
-            stop(f"{path}, row {number}: field {faults[0]}")
+            stop(f"{path}, row {list(problems).index(task_id) + 1}: field {faults[0]}")
     return problems
 
 
