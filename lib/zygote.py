@@ -64,7 +64,8 @@ def main():
             try:
                 control.close()
                 os.setsid()  # a group of its own, to be killed as a whole
-                close_door(zygote)
+                if close_door(zygote) and "seccomp" not in missing:
+                    os._exit(1)  # it closed when it was tried
                 run_program(*descriptors)
             finally:
                 os._exit(0)
@@ -343,7 +344,9 @@ def cage():
         # Had the parent died before that line, nobody would have told us.
         if os.getppid() != parent:
             os._exit(0)
-        return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(filter_program)) if instructions else -1
+        # The kernel reads both buffers: naming them here keeps them.
+        is_here = buffer and filter_program and instructions
+        return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(filter_program)) if is_here else -1
 
     # Does the door close here? Try it in a child.
     zygote = os.getpid()

@@ -486,7 +486,7 @@ def fuzz_answers(rng, count, faults):
         with watched(faults, f"answers {batch}", 10):
             for _ in batch:
                 completion = make_answer(rng)
-                name = rng.choice(("f", "f", "f", "", "ｆ", "a b", "C++"))
+                name = rng.choice(("f", "f", "f", "", "ｆ", "a b", "f("))
                 code = find_code(faults, f"answers {batch}", completion, name)
                 pairs.append((rng.choice("ppps"), code))
         verdicts = run_batch(faults, f"answers {batch}", problems, [*pairs, ("p", GOOD)])

@@ -501,6 +501,25 @@ def test_the_filter_of_each_machine(machine, architecture, calls):
     assert verdict_of(instructions, 0x40000003, 0) == "kill"
 
 
+@linux
+def test_the_filter_is_in_force_in_the_process_of_each_program():
+    """What the kernel says of it, not what the cage believes to have done."""
+    caged = sandbox.Zygote(256)
+    missing = caged.read()
+    for _ in range(3):
+        program = sandbox.Program(caged, LIMITS, "")
+        program.ask("load", "", "f")
+        with open(f"/proc/{program.pid}/status") as file:
+            status = dict(line.split(":\t", 1) for line in file.read().splitlines())
+        program.close()
+        # 2 is a filter. Without the other, the kernel takes none.
+        assert status["Seccomp"] == ("0" if "seccomp" in missing else "2")
+        assert status["NoNewPrivs"] == "1"
+    caged.control.close()
+    caged.process.kill()
+    caged.process.wait()
+
+
 def test_other_machines_have_no_filter():
     assert zygote.seccomp_filter("riscv64") == b""
 
