@@ -163,7 +163,8 @@ def extract_code(completion, entry_point=""):
         # One that is not Python may hold others, within a longer fence.
         inner = [] if text.is_python(code) else text.find_blocks(code)
         blocks += inner or [(language, code)]
-    definition = rf"^((async )?def|class) +{entry_point}\b|^{entry_point} *[:=]"
+    name = re.escape(entry_point)
+    definition = rf"^((async )?def|class) +{name}\b|^{name} *[:=]"
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
     in_python = [code for language, code in blocks if language in text.PYTHON]
     bare = answer.strip() if text.is_python(answer.strip()) else ""
