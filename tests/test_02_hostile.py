@@ -1076,7 +1076,9 @@ def test_a_result_takes_no_more_memory_than_a_program():
 KEPT = {
     "exceptions": "def f(x): raise ValueError('x' * 7_000_000 + 'K')",
     "lists in themselves": (
-        "it = [[*range(100_000, 600_000)]]\nit.append(it)  # K\ndef f(x): return it"
+        "it = [[*range(100_000, 350_000)], [*range(350_000, 600_000)]]\n"
+        "it.append(it)  # K\n"
+        "def f(x): return it"
     ),
     "named tuples": (
         "from collections import namedtuple\n"
