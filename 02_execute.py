@@ -26,7 +26,7 @@ WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedba
 RUN     in the folder of a run, such as runs/toy:
         python ../../02_execute.py --problems problems/train.jsonl \
             --samples base/turn1.samples.jsonl --out try1.steps.jsonl
-COSTS   about 3 ms per distinct program on two cores, and nothing but the standard library
+COSTS   about 4 ms per distinct program on two cores, and nothing but the standard library
 
 DIFFERS FROM THE PAPER'S CODE: there, tests and program share a process, and the verdict is what
 that process prints. Feedback is a raw traceback of any length with random paths in it.
@@ -51,8 +51,8 @@ from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
-# The fields of a problem: texts, then lists of tests.
 KINDS = ("public_tests", "hidden_tests")
+# The fields of a problem: texts, then lists of tests.
 PROBLEM = dict.fromkeys(("task_id", "prompt", "entry_point", "setup"), str)
 PROBLEM |= dict.fromkeys(KINDS, list)
 LIMITS = {"timeout": 10.0, "memory": 1024}  # for the reference program of a problem
@@ -111,8 +111,8 @@ def names_in(tree):
 
 def names_in_tests(problem):
     """The names in the set-up code and the tests of a problem."""
-    sources = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]  # Python all
-    return set().union(*(names_in(ast.parse(source)) for source in sources))
+    sources = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]
+    return set().union(*map(names_in, map(ast.parse, sources)))
 
 
 def is_doubtful(problem):
@@ -150,25 +150,24 @@ def extract_code(completion, entry_point=""):
     """
     # A byte order mark would be a syntax error.
     whole = completion.lstrip("\ufeff\r\n").rstrip()
-    if text.is_python(whole):
-        return whole
-
     # What stands before </think> is a draft. Where that is missing, there is no answer yet.
     thought = re.search(r"^[ \t]*</think>|</think>[ \t]*$", whole, re.M)
-    answer = whole[thought.end() :] if thought else whole
+    answer = whole[thought.end() :].strip() if thought else whole
     if answer.lstrip().startswith("<think>"):
         return ""
+    for code in (whole, answer):
+        if text.is_python(code):
+            return code
+
     blocks = []  # (language, code)
     for language, code in text.find_blocks(answer):
         # One that is not Python may hold others, within a longer fence.
         inner = [] if text.is_python(code) else text.find_blocks(code)
         blocks += inner or [(language, code)]
-    name = re.escape(entry_point)
-    definition = rf"^((async )?def|class) +{name}\b|^{name} *[:=]"
+    definition = r"^((async )?def|class) +{0}\b|^{0} *[:=]".format(re.escape(entry_point))
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
     in_python = [code for language, code in blocks if language in text.PYTHON]
-    bare = answer.strip() if text.is_python(answer.strip()) else ""
-    return (defining or in_python or [code for _, code in blocks] or [bare])[-1]
+    return (defining or in_python or [code for _, code in blocks] or [""])[-1]
 
 
 # ── Tests ────────────────────────────────────────────────────────────────────────────────────────
@@ -238,7 +237,12 @@ def run_assert(program, names, source):
     except (Exception, SystemExit, ProgramFailed) as raised:
         error = raised
     # An `except:` of the test's own may have hidden the end of the program.
-    return explain(program, source, error) if error or program.gone else None
+    if not error and not program.gone:
+        return None
+    # Out of memory is the judge itself: another one tries again.
+    if isinstance(error, MemoryError):
+        raise error
+    return explain(program, source, error)
 
 
 def explain(program, source, error):
@@ -260,12 +264,12 @@ def explain(program, source, error):
         case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
             call, value = (right, left) if isinstance(right, ast.Call) else (left, right)
             if event and is_call(call, name) and not names_in(value):
-                expected = ast.unparse(value)
+                expected = text.source_of(value)
                 if gave:
                     got, expected = text.apart(text.show(gave[0]), expected)
                     event = f"gave {text.short(got)}"
-                called = text.short(ast.unparse(call))
-                return f"`{called}` {event}, expected {text.short(expected, 80)}"
+                expected = text.short(expected, 80)
+                return f"`{text.short(text.source_of(call))}` {event}, expected {expected}"
 
     # Any other test: the call as it was sent, and the assert that fails.
     condition = find_assert(tree, error)
@@ -291,7 +295,7 @@ def find_assert(tree, error):
     line = [0, *(frame.lineno for frame in frames if frame.filename == "<test>")][-1]  # 0: none
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     failing = [node for node in asserts if node.lineno <= line <= node.end_lineno]
-    return "".join(ast.unparse(node) for node in (failing or asserts)[-1:])
+    return "".join(text.source_of(node) for node in (failing or asserts)[-1:])
 
 
 def describe(error):
@@ -402,7 +406,6 @@ def run_tests(program, problem, tests):
     return failure or feedback
 
 
-# The feedback where a test is dear to run on what the program gave, and where there is no program.
 LOST = "The tests took too much time or memory on what the program gave."
 NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
 
@@ -459,8 +462,7 @@ def parse_args():
     add("--problems", required=True, help="problems.jsonl")
     add("--samples", required=True, help="what stage 01 wrote")
     add("--out", required=True, help="steps.jsonl to write")
-    seconds = "CPU seconds to load, for the public and for the hidden tests, each [%(default)s]"
-    add("--timeout", type=float, default=5.0, help=seconds)
+    add("--timeout", type=float, default=5.0, help="CPU s per load and kind of test [%(default)s]")
     add("--memory", type=int, default=1024, help="MB of address space per program [%(default)s]")
     add("--feedback", type=int, default=300, help="characters of feedback at most [%(default)s]")
     add("--workers", type=int, default=os.cpu_count(), help="programs at a time [%(default)s]")
@@ -481,16 +483,13 @@ def main():
     # Judge each distinct program once, then give every sample its verdict.
     names = {task_id: problem["entry_point"] for task_id, problem in problems.items()}
     programs = []
-    for sample in samples:
-        task_id = sample["task_id"]
-        programs.append((task_id, extract_code(sample["completion"], names[task_id])))
+    for task_id, completion in ((sample["task_id"], sample["completion"]) for sample in samples):
+        programs.append((task_id, extract_code(completion, names[task_id])))
     limits = (args.timeout, args.workers, args.memory, args.feedback)
     verdicts = execute(problems, programs, *limits, strict=args.require_sandbox)
-    # A step is the sample and its verdict.
-    steps = []
-    for sample, program in zip(samples, programs):
-        _, code = program
-        steps.append(dict(sample, code=code, **verdicts[program]._asdict()))
+    steps = []  # the samples, each with its verdict
+    for sample, (task_id, code) in zip(samples, programs):
+        steps.append(dict(sample, code=code, **verdicts[task_id, code]._asdict()))
     write_jsonl(args.out, steps)
     print_summary(steps, len(verdicts), args.out)
 

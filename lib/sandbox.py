@@ -180,6 +180,8 @@ class Program:
         # The reply may be forged: whatever it breaks here is "not plain data".
         try:
             value, error = self.open_reply(crossing, reply)
+        except MemoryError:
+            raise  # the judge's own
         except Exception:
             self.end("gave something that is not plain data")
         if error:
@@ -336,13 +338,16 @@ class Program:
             self.end("ran out of time")
 
     def awake_seconds(self):
-        """How long it has had a CPU or waited for one, if Linux tells. Else how long it had one."""
+        """How long its threads had a CPU or waited for one, if Linux tells. Else: had one."""
+        awake = 0
         try:
-            with open(f"/proc/{self.pid}/schedstat") as file:
-                running, waiting, _ = map(int, file.read().split())
-                return (running + waiting) / 1e9
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/schedstat") as file:
+                    running, waiting, _ = map(int, file.read().split())
+                awake += running + waiting
         except (OSError, ValueError):
             return self.cpu_seconds()
+        return awake / 1e9
 
     def cpu_seconds(self):
         """CPU time of the process. Linux has a clock for each, with a number made from its pid."""
@@ -384,24 +389,35 @@ class Zygote:
         env = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"}
         options = {"env": env, "stderr": subprocess.DEVNULL}
         self.process, self.control = start(["-s", "-S"], "zygote", memory << 20, **options)
-        self.reader = self.control.makefile("rb")
+        self.ordered = None
 
-    def read(self):
-        """Its next line, as JSON. The first is what the cage lacks on this system."""
-        line = self.reader.readline()
+    def read(self, sock):
+        """A short line of JSON: from the control socket what the cage lacks on this system."""
+        line = sock.recv(1 << 12)
         if not line:
             raise EOFError
         return json.loads(line)
+
+    def order(self, *standard):
+        """Order a process → our end of its socket, where its number comes first."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
+        return ours
 
     def fork(self, *standard):
         """A process for one program → (our end of its socket, its number).
 
         standard: the descriptors of its stdin and stdout, if it is a script.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
-        return ours, self.read()
+        if standard:
+            sock = self.order(*standard)
+            return sock, self.read(sock)
+        sock = self.ordered or self.order()
+        pid = self.read(sock)
+        # The next one is forked while this one works.
+        self.ordered = self.order()
+        return sock, pid
 
 
 def main():
@@ -419,7 +435,7 @@ def main():
         zygote = Zygote(limits["memory"])
         sys.path.insert(0, folder)
         work = getattr(importlib.import_module(module), function)
-        missing = zygote.read()
+        missing = zygote.read(zygote.control)
         say(missing)
         if missing:
             program_side.prctl(program_side.PR_SET_DUMPABLE, 0)

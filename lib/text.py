@@ -1,5 +1,7 @@
 """Text in and out of stage 02: the blocks of code in an answer, one line of feedback."""
 
+import ast
+import functools
 import os
 import re
 import textwrap
@@ -86,23 +88,34 @@ def split_fence(line):
 # ── One line of feedback ─────────────────────────────────────────────────────────────────────────
 
 
-def show(value):
-    """repr, the same on every run: sets sorted, no addresses."""
+def show(value, outer=()):
+    """repr, the same on every run: sets sorted, no addresses. outer: the containers around it."""
     try:
+        shown = functools.partial(show, outer=(*outer, id(value)))
+        if type(value) in (list, dict) and id(value) in outer:
+            return "[...]" if type(value) is list else "{...}"
         if type(value) is list:
-            return f"[{join(map(show, value))}]"
+            return f"[{join(map(shown, value))}]"
         if type(value) is tuple:
             comma = "," if len(value) == 1 else ""
-            return f"({join(map(show, value))}{comma})"
+            return f"({join(map(shown, value))}{comma})"
         if type(value) is dict:
-            return f"{{{join(f'{show(key)}: {show(item)}' for key, item in value.items())}}}"
+            return f"{{{join(f'{shown(key)}: {shown(item)}' for key, item in value.items())}}}"
         if isinstance(value, (set, frozenset)) and value:
-            items = f"{{{', '.join(sorted(map(show, value)))}}}"
+            items = f"{{{', '.join(sorted(map(shown, value)))}}}"
             return items if isinstance(value, set) else f"frozenset({items})"
         return re.sub(" at 0x[0-9a-f]+", "", repr(value))
     except (ValueError, RecursionError):
         # repr stops at 4,300 digits, and where it is nested too deep.
         return "something huge"
+
+
+def source_of(node):
+    """The source of a syntax tree, if that is not nested too deep."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "…"
 
 
 def join(items):

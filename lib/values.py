@@ -58,7 +58,7 @@ CLASSES = {name: kind for name, kind in vars(builtins).items() if isinstance(kin
 CLASSES |= {kind.__name__: kind for kind in TABLES}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1000)
 def in_tables(kind):
     """The class that stands for this one in the tables: itself, or its nearest base, or None."""
     own_methods = False
@@ -70,7 +70,8 @@ def in_tables(kind):
     return None
 
 
-make_namedtuple = functools.cache(namedtuple)
+# Not for ever: a program may make any number of them.
+make_namedtuple = functools.lru_cache(maxsize=100)(namedtuple)
 
 
 def content(kind, container):

@@ -50,14 +50,10 @@ def main():
     # The judge waits for this line.
     control.sendall(json.dumps(missing).encode() + b"\n")
 
-    # Each order is the program's end of a socket, and a script's stdin and stdout. Before it, the
-    # judge has killed the last program. We wait for that only now: its number must not be another's
-    # while the judge may still kill it.
+    # Each order is the program's end of a socket, and a script's stdin and stdout.
     zygote = os.getpid()
-    last = None
+    alive = []
     while descriptors := socket.recv_fds(control, 1, 3)[1]:
-        if last:
-            os.waitpid(last, 0)
         pid = os.fork()
         # In the copy: whatever happens, it must not go on as a second zygote.
         if pid == 0:
@@ -69,14 +65,20 @@ def main():
                 run_program(*descriptors)
             finally:
                 os._exit(0)
+        os.write(descriptors[0], b"%d\n" % pid)
         for descriptor in descriptors:
             os.close(descriptor)
-        control.sendall(b"%d\n" % pid)
-        last = pid
+
+        # The judge has killed all but the last two. We wait for them only now: a number must not be
+        # another process's while the judge may still kill it.
+        for old in alive[:-1]:
+            if os.waitpid(old, os.WNOHANG)[0]:
+                alive.remove(old)
+        alive.append(pid)
     # The judge is gone.
-    if last:
-        kill(last)
-        os.waitpid(last, 0)
+    for pid in alive:
+        kill(pid)
+        os.waitpid(pid, 0)
 
 
 def kill(pid):

@@ -657,7 +657,6 @@ def answers(problems):
 
 
 @published
-@pytest.mark.xfail(reason="not mended yet", strict=False)
 def test_the_program_that_was_put_into_an_answer_is_found_there(answers):
     lost = []
     for p, program, completion in answers:
@@ -702,7 +701,6 @@ def test_everything_gets_a_verdict_or_a_line(kind):
     ["1" + " + 1" * 190, "1" + " + 1" * 900, "-" * 190 + "2", "[" * 99 + "]" * 99, "'ab' " * 999],
     ids=lambda expected: f"{expected[:6]} of {len(expected)}",
 )
-@pytest.mark.xfail(reason="not mended yet", strict=False)
 def test_a_test_may_be_long_and_deep(expected):
     """Too deep to be shown, perhaps, but not to be judged: the hidden test passes."""
     p = problem(public=[f"assert f(1) == {expected}"], hidden=["assert f(5) == 0"])
