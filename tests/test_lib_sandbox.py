@@ -505,7 +505,7 @@ def test_the_filter_of_each_machine(machine, architecture, calls):
 def test_the_filter_is_in_force_in_the_process_of_each_program():
     """What the kernel says of it, not what the cage believes to have done."""
     caged = sandbox.Zygote(256)
-    missing = caged.read()
+    missing = caged.read(caged.control)
     for _ in range(3):
         program = sandbox.Program(caged, LIMITS, "")
         program.ask("load", "", "f")
@@ -524,7 +524,7 @@ def test_other_machines_have_no_filter():
     assert zygote.seccomp_filter("riscv64") == b""
 
 
-class OpenZygote:
+class OpenZygote(sandbox.Zygote):
     """A zygote on a system that has neither Landlock nor seccomp."""
 
     def __init__(self, memory):
@@ -537,14 +537,8 @@ class OpenZygote:
         command = [sys.executable, "-S", "-c", code, str(theirs.fileno()), str(memory << 20)]
         with theirs:
             self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
-        self.lines = self.control.makefile("rb")
-        assert self.lines.readline() == b"[]\n"
-
-    def fork(self, *standard):
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
-        return ours, int(self.lines.readline())
+        self.ordered = None
+        assert self.read(self.control) == []
 
 
 @linux
