@@ -141,6 +141,7 @@ class Program:
         # One Remote per thing, or `f is f` would not hold. The topic names the next.
         self.remotes = {}
         self.topic = "it"
+        self.threads = {}
         # A script reads a real file, since programs also open(0), and prints into a socket.
         if stdin is None:
             self.sock, self.pid = zygote.fork()
@@ -319,7 +320,6 @@ class Program:
     def start_clock(self):
         """From now on the program has `timeout` seconds."""
         self.cpu_start = self.cpu_seconds()
-        self.awake_start = self.awake_seconds()
         self.asked = 0.0  # seconds that its answers have taken
         self.began = time.monotonic()  # when the last question was asked
 
@@ -332,22 +332,21 @@ class Program:
         asked = self.asked + time.monotonic() - self.began
         if asked < self.timeout:
             return
-        asleep = asked - (self.awake_seconds() - self.awake_start)
+        # (What it waited for a CPU before is in its favour, too: to know it costs a look at /proc.)
+        asleep = asked - (self.awake_seconds() - self.cpu_start)
         cpu = self.cpu_seconds() - self.cpu_start
         if cpu >= self.timeout or asleep >= 3 * self.timeout:
             self.end("ran out of time")
 
     def awake_seconds(self):
         """How long its threads had a CPU or waited for one, if Linux tells. Else: had one."""
-        awake = 0
-        try:
+        # Of each thread the last that was seen, since those that have ended are not told any more.
+        with suppress(OSError, ValueError):
             for thread in os.listdir(f"/proc/{self.pid}/task"):
                 with open(f"/proc/{self.pid}/task/{thread}/schedstat") as file:
                     running, waiting, _ = map(int, file.read().split())
-                awake += running + waiting
-        except (OSError, ValueError):
-            return self.cpu_seconds()
-        return awake / 1e9
+                self.threads[thread] = (running + waiting) / 1e9
+        return sum(self.threads.values()) or self.cpu_seconds()
 
     def cpu_seconds(self):
         """CPU time of the process. Linux has a clock for each, with a number made from its pid."""

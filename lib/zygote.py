@@ -44,8 +44,9 @@ def main():
     lower_limit(resource.RLIMIT_FSIZE, 0)
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_NOFILE, 64)
+    os.chdir("/")
 
-    missing, close_door = cage()
+    missing, instructions = cage()
     prepare()
     # The judge waits for this line.
     control.sendall(json.dumps(missing).encode() + b"\n")
@@ -60,8 +61,7 @@ def main():
             try:
                 control.close()
                 os.setsid()  # a group of its own, to be killed as a whole
-                if close_door(zygote) and "seccomp" not in missing:
-                    os._exit(1)  # it closed when it was tried
+                close_door(zygote, instructions)
                 run_program(*descriptors)
             finally:
                 os._exit(0)
@@ -100,7 +100,6 @@ def prepare():
     # No file of the project can be imported, and none seems to have been.
     sys.argv = ["program.py"]
     sys.path.pop(0)
-    os.chdir("/")
     for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
         del sys.modules[name]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -319,45 +318,47 @@ def lower_limit(kind, limit):
 
 
 def cage():
-    """Lock up this zygote → (what the system lacks for it, close_door).
+    """Lock up this zygote → (what the system lacks for it, the filter of its programs).
 
-    close_door(parent) is for the child to call: it ends with its parent, and may ask the kernel
-    for no more than syscalls.txt allows. Returns 0 if the kernel agreed.
+    The filter is what close_door wants: b"" if the system has none.
     """
     # Elsewhere there are rlimits only.
     if sys.platform != "linux":
-        return ["Landlock", "seccomp"], lambda parent: None
+        return ["Landlock", "seccomp"], b""
 
     # Made now: in a moment no file of the project can be read.
-    instructions = seccomp_filter(os.uname().machine)
+    own_filter, program_filter = seccomp_filters(os.uname().machine)
 
     # A killed judge leaves no process, and sudo and its like gain nothing.
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     missing = [] if landlock(LIBC.syscall) else ["Landlock"]
+    if not install(own_filter):
+        missing.append("seccomp")
+        program_filter = b""
+    return missing, program_filter
 
+
+def close_door(parent, instructions):
+    """Lock up the process of a program: it ends with its zygote, and obeys the filter."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Had the parent died before that line, nobody would have told us.
+    if os.getppid() != parent:
+        os._exit(0)
+    if instructions and not install(instructions):
+        os._exit(1)
+
+
+def install(instructions):
+    """Put a filter in force for this process and its children. Returns whether the kernel agreed.
+
+    It obeys those that are in force already, too.
+    """
     # struct sock_fprog: the number of instructions, and where they are.
     buffer = ctypes.create_string_buffer(instructions)
     header = struct.pack("HP", len(instructions) // 8, ctypes.addressof(buffer))
-    filter_program = ctypes.create_string_buffer(header)
-
-    def close_door(parent):
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Had the parent died before that line, nobody would have told us.
-        if os.getppid() != parent:
-            os._exit(0)
-        # The kernel reads both buffers: naming them here keeps them.
-        is_here = buffer and filter_program and instructions
-        return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(filter_program)) if is_here else -1
-
-    # Does the door close here? Try it in a child.
-    zygote = os.getpid()
-    trial = os.fork()
-    if trial == 0:
-        os._exit(close_door(zygote) != 0)
-    if os.waitpid(trial, 0)[1]:
-        missing.append("seccomp")
-    return missing, close_door
+    program = ctypes.create_string_buffer(header)
+    return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(program)) == 0
 
 
 def landlock(syscall):
@@ -410,35 +411,47 @@ def read_syscalls():
         return [line.split() for line in file if line.strip() and not line.startswith("#")]
 
 
-def seccomp_filter(machine):
-    """The allow-list as a program for the kernel's packet filter (an array of struct sock_filter).
+def answer(number, verdict):
+    """Instructions: if this is the system call, give the verdict."""
+    return [(EQUAL, 0, 1, number), (GIVE, 0, 0, verdict)]
 
+
+def allow_if(number, argument, bits, value):
+    """Instructions: if this is the system call, load an argument, mask and compare it."""
+    load = [(EQUAL, 0, 5, number), (LOAD, 0, 0, 16 + 8 * argument), (MASK, 0, 0, bits)]
+    return [*load, (EQUAL, 0, 1, value), (GIVE, 0, 0, ALLOW), (GIVE, 0, 0, REFUSE)]
+
+
+def seccomp_filters(machine):
+    """The table as two programs for the kernel's packet filter (arrays of struct sock_filter).
+
+    The first is the zygote's. It allows what is in the table. In the process of a program the
+    second comes on top, and refuses what only a zygote may call: it is short, since the kernel
+    works through it once more for each program.
     An instruction is (operation, lines to skip if equal, lines to skip if not, operand).
-    b"" for a machine whose system calls have other numbers.
+    Both are b"" for a machine whose system calls have other numbers.
     """
     columns = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7)}
     if machine not in columns:
-        return b""
+        return b"", b""
     column, architecture = columns[machine]
-    calls = [call for call in read_syscalls() if call[column] != "-"]
 
     # A call of another architecture means another thing: kill. Then load the number of the call.
-    code = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, architecture), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0)]
-
-    # Calls that depend on an argument: if the number is this one, load, mask and compare it.
-    for call in calls:
-        if len(call) > 3:
-            argument, bits, value = (int(word, 0) for word in call[3:])
-            code += [(EQUAL, 0, 5, int(call[column])), (LOAD, 0, 0, 16 + 8 * argument)]
-            code += [(MASK, 0, 0, bits), (EQUAL, 0, 1, value)]
-            code += [(GIVE, 0, 0, ALLOW), (GIVE, 0, 0, REFUSE)]
-
+    first = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, architecture), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0)]
+    second = [(LOAD, 0, 0, 0)]
     # clone3 (435) points to its flags, which a filter cannot follow. Refused, glibc falls back.
-    code += [(EQUAL, 0, 1, 435), (GIVE, 0, 0, UNKNOWN)]
-
-    # Every other number of the table jumps to the last line.
-    numbers = [int(call[column]) for call in calls if len(call) == 3]
-    for index, number in enumerate(numbers):
-        code.append((EQUAL, len(numbers) - index, 0, number))
-    code += [(GIVE, 0, 0, REFUSE), (GIVE, 0, 0, ALLOW)]
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
+    first += answer(435, UNKNOWN)
+    for call in read_syscalls():
+        if call[column] == "-":
+            continue
+        number = int(call[column])
+        is_zygotes = call[-1] == "zygote"
+        condition = [int(word, 0) for word in call[3:6] if word != "zygote"]
+        if is_zygotes:
+            first += answer(number, ALLOW)
+            second += allow_if(number, *condition) if condition else answer(number, REFUSE)
+        else:
+            first += allow_if(number, *condition) if condition else answer(number, ALLOW)
+    first.append((GIVE, 0, 0, REFUSE))
+    second.append((GIVE, 0, 0, ALLOW))
+    return [b"".join(struct.pack("HBBI", *line) for line in code) for code in (first, second)]
