@@ -388,35 +388,23 @@ class Zygote:
         env = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:replace"}
         options = {"env": env, "stderr": subprocess.DEVNULL}
         self.process, self.control = start(["-s", "-S"], "zygote", memory << 20, **options)
-        self.ordered = None
 
     def read(self, sock):
-        """A short line of JSON: from the control socket what the cage lacks on this system."""
+        """A short line of JSON: from `control` what the cage lacks on this system."""
         line = sock.recv(1 << 12)
         if not line:
             raise EOFError
         return json.loads(line)
 
-    def order(self, *standard):
-        """Order a process → our end of its socket, where its number comes first."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
-        return ours
-
     def fork(self, *standard):
         """A process for one program → (our end of its socket, its number).
 
-        standard: the descriptors of its stdin and stdout, if it is a script.
+        The last one must have been killed. standard: a script's stdin and stdout, as descriptors.
         """
-        if standard:
-            sock = self.order(*standard)
-            return sock, self.read(sock)
-        sock = self.ordered or self.order()
-        pid = self.read(sock)
-        # The next one is forked while this one works.
-        self.ordered = self.order()
-        return sock, pid
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"\n"], [theirs.fileno(), *standard])
+        return ours, self.read(ours)
 
 
 def main():
@@ -429,7 +417,12 @@ def main():
 
     # It ends with the stage, and with its zygote.
     program_side.prctl(program_side.PR_SET_PDEATHSIG, signal.SIGKILL)
-    folder, module, function, shared, limits, items = json.loads(connection.readline())
+    number, folder, module, function, shared, limits, items = json.loads(connection.readline())
+    # One CPU for this process and its programs, which take turns: to wake a process on another CPU
+    # takes longer than most of what it is asked.
+    if hasattr(os, "sched_setaffinity"):
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, [cpus[number % len(cpus)]])
     with suppress(OSError, EOFError, MemoryError):
         zygote = Zygote(limits["memory"])
         sys.path.insert(0, folder)
@@ -476,7 +469,7 @@ def run_all(work, items, shared, limits, workers=None, strict=False):
     queues = [SimpleQueue() for _ in range(count)]
     for k, queue in enumerate(queues):
         share = [[None, item] for item in items[k::count]]
-        Thread(target=run_share, args=(queue, order, share), daemon=True).start()
+        Thread(target=run_share, args=(queue, [k, *order], share), daemon=True).start()
     for queue in queues:
         missing = queue.get()
         if missing is None:

@@ -53,8 +53,12 @@ def main():
 
     # Each order is the program's end of a socket, and a script's stdin and stdout.
     zygote = os.getpid()
-    alive = []
+    pid = None
     while descriptors := socket.recv_fds(control, 1, 3)[1]:
+        # The judge has killed the last one. It is waited for only now: its number must not be
+        # another process's while the judge may still kill it.
+        if pid:
+            os.waitpid(pid, 0)
         pid = os.fork()
         # In the copy: whatever happens, it must not go on as a second zygote.
         if pid == 0:
@@ -68,15 +72,8 @@ def main():
         os.write(descriptors[0], b"%d\n" % pid)
         for descriptor in descriptors:
             os.close(descriptor)
-
-        # The judge has killed all but the last two. We wait for them only now: a number must not be
-        # another process's while the judge may still kill it.
-        for old in alive[:-1]:
-            if os.waitpid(old, os.WNOHANG)[0]:
-                alive.remove(old)
-        alive.append(pid)
     # The judge is gone.
-    for pid in alive:
+    if pid:
         kill(pid)
         os.waitpid(pid, 0)
 

@@ -541,7 +541,6 @@ class OpenZygote(sandbox.Zygote):
         command = [sys.executable, "-S", "-c", code, str(theirs.fileno()), str(memory << 20)]
         with theirs:
             self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
-        self.ordered = None
         assert self.read(self.control) == []
 
 
