@@ -449,11 +449,10 @@ def print_summary(steps, program_count, out):
         f"02 execute: {len(steps)} steps, {program_count} distinct programs; "
         f"public tests passed by {public_rate:.1%}, correct {correct_rate:.1%} → {out}"
     )
-    # The first program that has feedback. Half a surrogate pair cannot be printed.
+    # The first program that has feedback.
     example = next((step for step in steps if step["feedback"]), steps[0])
-    shown = f"  for example {example['task_id']}:\n{indent(example['code'])}\n"
-    shown += f"  feedback: {example['feedback'] or '(passes the public tests)'}"
-    print(shown.encode("utf-8", "replace").decode())
+    print(f"  for example {example['task_id']}:\n{indent(example['code'])}")
+    print(f"  feedback: {example['feedback'] or '(passes the public tests)'}")
 
 
 def parse_args():

@@ -39,7 +39,7 @@ def read_jsonl(path, fields, key=()):
                 rows.append(row)
     except OSError as error:
         stop(f"{path}: {error.strerror}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", error)
         stop(f"{path}, row {len(rows) + 1}: not a line of JSON in UTF-8 ({reason})")
     if not rows:
@@ -98,7 +98,9 @@ def check_numbers(args, may_be_zero=("seed",)):
 
 def indent(text, by=4):
     """A text of several lines, each moved to the right: how stages print their examples."""
-    return " " * by + text.replace("\n", "\n" + " " * by)
+    # A model may write what a terminal obeys, or what no file takes.
+    shown = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    return " " * by + "".join(shown).replace("\n", "\n" + " " * by)
 
 
 # ── Going on after a kill ────────────────────────────────────────────────────────────────────────

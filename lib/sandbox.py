@@ -175,21 +175,24 @@ class Program:
         if is_call:
             self.last = (args[0]._name, question, None)
         self.send(question)
-        reply = self.read_line()
+        reply, value, error = self.read_reply(crossing)
         self.asked += time.monotonic() - self.began
-
-        # The reply may be forged: whatever it breaks here is "not plain data".
-        try:
-            value, error = self.open_reply(crossing, reply)
-        except MemoryError:
-            raise  # the judge's own
-        except Exception:
-            self.end("gave something that is not plain data")
         if error:
             raise error
         if is_call:
             self.last = (*self.last[:2], reply)
         return value
+
+    def read_reply(self, crossing):
+        """The program's reply → (the line, the value, None or the exception)."""
+        reply = self.read_line()
+        # It may be forged: whatever it breaks here is "not plain data".
+        try:
+            return reply, *self.open_reply(crossing, reply)
+        except MemoryError:
+            raise  # the judge's own
+        except Exception:
+            self.end("gave something that is not plain data")
 
     def open_reply(self, crossing, reply):
         """A reply → (the value, None or the exception). Changes arguments in place."""
@@ -235,12 +238,12 @@ class Program:
                     self.end("printed too much")
         error = None
         try:
-            _, _, error = from_line(self.read_line())
+            _, _, error = self.read_reply(Crossing(pack, self.unpack))
         except ProgramFailed:
             if not printed or self.gone != "crashed":
                 raise
         if error:
-            raise self.revive(*error)
+            raise error
         return printed.decode("utf-8", "replace")
 
     def send(self, question):
@@ -407,6 +410,11 @@ class Zygote:
         return ours, self.read(ours)
 
 
+# If a judge dies on an item, another one tries it, since all may go well the next time. How many
+# results each is asked for: the last for the first alone, since the second may have taken too much.
+ATTEMPTS = (None, None, 1)
+
+
 def main():
     """The judge. It reads one line, the work and the items, and writes one for each item."""
     connection = socket.socket(fileno=int(sys.argv[1])).makefile("rw")
@@ -437,10 +445,10 @@ def main():
             pages = int(file.read().split()[0])
         memory = pages * resource.getpagesize() + (limits["memory"] << 20)
         program_side.lower_limit(resource.RLIMIT_AS, memory)
-        for most, item in items:
+        for attempt, item in items:
             # And as much time, for two kinds of tests. Then this process is killed.
             signal.setitimer(signal.ITIMER_PROF, 1 + 2 * limits["timeout"])
-            results = list(islice(work(zygote, shared, limits, *item), most))
+            results = list(islice(work(zygote, shared, limits, *item), ATTEMPTS[attempt]))
             if zygote.process.poll() is not None:
                 break
             say(results)
@@ -468,7 +476,7 @@ def run_all(work, items, shared, limits, workers=None, strict=False):
     count = min(workers or os.cpu_count(), len(items))
     queues = [SimpleQueue() for _ in range(count)]
     for k, queue in enumerate(queues):
-        share = [[None, item] for item in items[k::count]]
+        share = [[0, item] for item in items[k::count]]
         Thread(target=run_share, args=(queue, [k, *order], share), daemon=True).start()
     for queue in queues:
         missing = queue.get()
@@ -508,14 +516,16 @@ def run_judges(queue, order, share):
                 queue.put(json.loads(line))
                 share.pop(0)
 
-        # It has died on an item. If its zygote was killed, all may go well the next time. But the
-        # last time it is asked for the first result only: the second may have taken too much.
+        # It has died on an item. If it took too much time, it would again.
         killed_by = -process.wait()
-        if share and share[0][0] == 1:
-            queue.put([])
-            share.pop(0)
-        elif share:
-            share[0][0] = 1 if share[0][0] or killed_by == signal.SIGPROF else 1 << 30
+        if share:
+            attempt = share[0][0] + 1
+            if killed_by == signal.SIGPROF:
+                attempt = max(attempt, len(ATTEMPTS) - 1)
+            share[0][0] = attempt
+            if attempt == len(ATTEMPTS):
+                queue.put([])
+                share.pop(0)
 
 
 # Cached, so that a process that runs many programs many times says it once.

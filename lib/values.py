@@ -178,7 +178,7 @@ class Crossing:
             return container
         parts = self.decode_all(parts)
         if tag == "namedtuple":
-            return make_namedtuple(*parts[:2])(*parts[2:])
+            return make_namedtuple(*parts[:2], rename=True)(*parts[2:])
         return FIXED[kind][1](*parts) if kind in FIXED else self.unpack(tag, *parts)
 
     def decode_all(self, parts):

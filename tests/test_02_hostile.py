@@ -406,6 +406,18 @@ def test_no_forged_reply_is_right(replied, name):
     assert name not in BROKEN or "is not plain data" in feedback
 
 
+SCRIPT_LINES = ["", "{", "[]", "[null, [], [[], 1, 2, 3]]", "[null, [[7, 1]], null]", "[" * 100_000]
+
+
+@pytest.mark.parametrize("line", SCRIPT_LINES)
+def test_no_script_is_right_whose_last_words_are_forged(line):
+    """It prints what is expected, and says of its own end what nobody can read."""
+    code = f"{SAY}print(2, flush=True)\nonly({line!r})"
+    verdict = judge(problem(public=[{"input": "1", "output": "2"}], hidden=[]), code)
+    assert not verdict.public_passed
+    assert "gave something that is not plain data, expected '2'" in verdict.feedback
+
+
 SLEEPS = "import time\ndef f(x): time.sleep(60)"
 ENDS = {
     "sleeps": ("except Exception", SLEEPS),

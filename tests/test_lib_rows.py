@@ -40,6 +40,7 @@ def test_only_a_newline_ends_a_row(tmp_path):
         (["[1, 2]"], ["row 1: not a JSON object; one per line is expected"]),
         ([ROW, "{"], ["row 2: not a line of JSON in UTF-8"]),
         ([ROW, ""], ["row 2: not a line of JSON in UTF-8"]),
+        ([ROW, "[" * 100_000], ["row 2: not a line of JSON in UTF-8"]),
         ([], ["no rows"]),
     ],
 )
@@ -143,3 +144,9 @@ def test_numbers_that_make_sense_pass():
 
 def test_every_line_is_indented():
     assert rows.indent("a\n  b", by=2) == "  a\n    b"
+
+
+def test_an_example_does_nothing_to_a_terminal():
+    """No escape sequence, no bell, no carriage return, no half of a letter."""
+    shown = rows.indent("\x1b[2Jα\tb\r\a\ud800", by=0)
+    assert shown == "\\x1b[2Jα\tb\\r\\x07\\ud800"
