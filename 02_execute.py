@@ -162,7 +162,8 @@ def extract_code(completion, entry_point=""):
     blocks = []  # (language, code)
     for language, code in text.find_blocks(answer):
         # One that is not Python may hold others, within a longer fence.
-        inner = [] if text.is_python(code) else text.find_blocks(code)
+        may_nest = re.search("^[ \t]*(```|~~~)", code, re.M) and not text.is_python(code)
+        inner = text.find_blocks(code) if may_nest else []
         blocks += inner or [(language, code)]
     definition = r"^((async )?def|class) +{0}\b|^{0} *[:=]".format(re.escape(entry_point))
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]

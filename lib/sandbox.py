@@ -475,9 +475,12 @@ def run_all(work, items, shared, limits, workers=None, strict=False):
     # Each judge has its share, and the thread that waits for it a queue.
     count = min(workers or os.cpu_count(), len(items))
     queues = [SimpleQueue() for _ in range(count)]
+    threads = []
     for k, queue in enumerate(queues):
         share = [[0, item] for item in items[k::count]]
-        Thread(target=run_share, args=(queue, [k, *order], share), daemon=True).start()
+        thread = Thread(target=run_share, args=(queue, [k, *order], share), daemon=True)
+        thread.start()
+        threads.append(thread)
     for queue in queues:
         missing = queue.get()
         if missing is None:
@@ -488,6 +491,9 @@ def run_all(work, items, shared, limits, workers=None, strict=False):
         if results is None:
             stop("a process for more programs cannot be started")
         yield item, results
+    # The judges end, too.
+    for thread in threads:
+        thread.join()
 
 
 def run_share(queue, order, share):

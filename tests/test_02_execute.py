@@ -93,6 +93,7 @@ EXTRACTIONS = {
     "an answer inside a longer fence": (block("So:\n" + block(F), "markdown", "````"), F),
     "a longer fence at the end": ("```python\nx = 1\n`````\nDone.", "x = 1"),
     "a fence behind the last line of code": (f"```python\n{F}```\nDone.", F),
+    "a fence in the middle of a line": (block("x = ```python\nx = 1"), "x = ```python\nx = 1"),
     "a fence in a string": (
         block("s = '```'\nt = s.split(\"```\")"),
         "s = '```'\nt = s.split(\"```\")",
