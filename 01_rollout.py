@@ -90,10 +90,7 @@ def render(tokenizer, messages, reply=True):
 
     The one place where a state becomes what the model reads.
     """
-    # Llama-3.2's template writes today's date: without a fixed one, another day, other bytes.
-    return tokenizer.apply_chat_template(
-        messages, add_generation_prompt=reply, return_dict=False, date_string="26 Jul 2024"
-    )
+    return models.apply_template(tokenizer, messages, reply)
 
 
 def without_oldest(messages):

@@ -18,7 +18,8 @@ WHO JUDGES
 
   lib/sandbox.py is the arrows, lib/values.py what crosses, lib/zygote.py the cage: for later.
 
-READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
+READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests; perhaps
+                         retry, a sentence that is added to all feedback
         *.samples.jsonl  completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
         {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
@@ -83,6 +84,8 @@ def find_fault(problem):
         for test in problem[field]:
             if not is_test(test) or type(test) is not type(tests[0]):
                 return f"'{field}': {str(test)[:60]!r} is not Python, or not input/output, like all"
+    if not isinstance(problem.get("retry", ""), str):
+        return f"'retry' is {str(problem['retry'])[:60]}, not a text"
     if not text.is_python(problem["setup"]):
         return "'setup' is not Python"
     # Tests in Python must call the entry point, if only through the set-up code.
@@ -411,6 +414,11 @@ LOST = "The tests took too much time or memory on what the program gave."
 NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
 
 
+def with_retry(feedback, problem):
+    """The feedback, if there is any, and what a problem may add: how to answer now."""
+    return f"{feedback} {problem['retry']}" if feedback and "retry" in problem else feedback
+
+
 def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
     """Judge each distinct program once: (task_id, code) pairs → {pair: Verdict}.
 
@@ -418,7 +426,10 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     a time, by default one per core. strict: stop where the cage is not complete.
     """
     # The distinct ones, in order. Where there is no code, there is nothing to run.
-    verdicts = {program: Verdict(False, False, NO_PROGRAM) for program in programs}
+    verdicts = {
+        (task_id, code): Verdict(False, False, with_retry(NO_PROGRAM, problems[task_id]))
+        for task_id, code in programs
+    }
     to_run = [(task_id, code) for task_id, code in verdicts if code]
     fields = ("entry_point", "setup", *KINDS)
     needed = {task: {field: problems[task][field] for field in fields} for task, _ in to_run}
@@ -430,6 +441,7 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
         public_failure, hidden_failure = [*failures, LOST, LOST][:2]  # None: all passed
         # What the next turn reads must not speak of hidden tests.
         line = text.clean(public_failure or "", feedback)
+        line = with_retry(line, problems[program[0]])
         verdicts[program] = Verdict(public_failure is None, hidden_failure is None, line)
         # On a terminal, count.
         is_last = count == len(to_run)

@@ -49,24 +49,16 @@ NO_LOSS = -100
 # For training an example is (ids, n): the last n token ids are the completion and carry the loss.
 
 
-def encode_example(tokenizer, prompt, completion, end_ids):
-    """(chat, [assistant message]) → (ids, n).
+def encode_example(tokenizer, prompt, completion, end_id):
+    """(chat, text) → (ids, n), as sampling would have produced them.
 
-    None if the prompt's tokens do not begin the whole chat's: then no mask could be right.
+    First what sampling starts from, then the text's own tokens, then the end token. The template is
+    not asked to render the whole chat: it may strip an answer, or merge its first token with the
+    token before.
     """
-    # Rendered twice, without and with the answer: the difference is what π must say.
-    before = rollout.render(tokenizer, prompt)
-    whole = rollout.render(tokenizer, prompt + completion, reply=False)
-    if whole[: len(before)] != before:
-        return None
-    answer = whole[len(before) :]
-
-    # Sampling stops at the end token, so training does too: what a template writes behind it is cut
-    # off (Qwen: a newline). A template that writes no end token gets one, or the model would never
-    # learn to stop.
-    ends = [k for k, token in enumerate(answer) if token in end_ids]
-    answer = answer[: ends[-1] + 1] if ends else answer + [tokenizer.eos_token_id]
-    return before + answer, len(answer)
+    state = rollout.render(tokenizer, prompt)
+    answer = tokenizer.encode(completion, add_special_tokens=False) + [end_id]
+    return state + answer, len(answer)
 
 
 def make_batches(lengths, batch_size, steps, seed):
@@ -192,13 +184,15 @@ def read_examples(paths):
             for field in fields:
                 if not rollout.is_chat(row[field]):
                     stop(f"{where}: field '{field}' is not a chat of role and content")
+            if [message["role"] for message in row["completion"]] != ["assistant"]:
+                stop(f"{where}: field 'completion' is not one message of the assistant")
             located.append((where, row))
     return located
 
 
 def encode_examples(located, model, tokenizer, base):
-    """The rows as (ids, n), checked against the template and the context of the model."""
-    end_ids = models.stop_ids(model, tokenizer)
+    """The rows as (ids, n), checked against the context of the model."""
+    end_id = models.end_token(tokenizer, models.stop_ids(model, tokenizer))
     room = models.context_length(model)
     encoded = {}
     examples = []
@@ -206,15 +200,11 @@ def encode_examples(located, model, tokenizer, base):
         # Many states share their label and their beginning, and many visits are of one state.
         text = json.dumps([row["prompt"], row["completion"]])
         if text not in encoded:
-            encoded[text] = encode_example(tokenizer, row["prompt"], row["completion"], end_ids)
+            answer = row["completion"][0]["content"]
+            encoded[text] = encode_example(tokenizer, row["prompt"], answer, end_id)
         example = encoded[text]
 
-        # Without a mask, or without room, there is nothing to train on.
-        if example is None:
-            reason = f"not a prefix of prompt + completion under the template of {base}"
-            stop(
-                f"{where}: field 'prompt' is {reason}; no loss mask is right, use another template"
-            )
+        # Without room there is nothing to train on.
         ids, _ = example
         if len(ids) > room:
             excess = f"have {len(ids)} tokens, the context of {base} has {room}"
@@ -246,7 +236,9 @@ def main():
     args = parse_args()
     models.check_target(args.out)
     located = read_examples(args.examples)
-    model, tokenizer = models.load_policy(args.base, torch.float32)
+    model, tokenizer = models.load_policy(args.base)
+    own_type = model.dtype
+    model.float()
     examples = encode_examples(located, model, tokenizer, args.base)
 
     # For models with dropout. The order of the examples is drawn apart.
@@ -267,7 +259,8 @@ def main():
         loss_first=sum(losses[:tenth]) / tenth,
         loss_last=sum(losses[-tenth:]) / tenth,
     )
-    models.save_checkpoint(model, tokenizer, args.out, [metrics])
+    # In the type of the base: the same size, and as fast to sample from.
+    models.save_checkpoint(model.to(own_type), tokenizer, args.out, [metrics])
 
     # A broken mask is seen here at once.
     print(

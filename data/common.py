@@ -18,6 +18,8 @@ execute = importlib.import_module("02_execute")
 
 # How every prompt of a published problem ends.
 ASK = "\n\nReturn the whole program in one ```python block."
+# And what is added to all feedback on one: without it, models explain.
+RETRY = "Fix the program. Return the whole program in one ```python block."
 
 
 def make_parser(doc, fetched_from):
@@ -114,7 +116,7 @@ def save(name, problems, path, limit):
     for problem in problems:
         public_passed, hidden_passed, _ = verdicts[problem["task_id"], problem["reference"]]
         if public_passed and hidden_passed:
-            sound.append(problem)
+            sound.append({**problem, "retry": RETRY})
         else:
             print(f"left out: {problem['task_id']}, whose own reference program fails")
     write_jsonl(path, sound)

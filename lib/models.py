@@ -1,8 +1,10 @@
 """Checkpoints, devices and memory: what every stage with a model needs and no lecture is about."""
 
 import contextlib
+import datetime
 import gc
 import os
+import re
 import shutil
 
 import torch
@@ -53,17 +55,51 @@ def load_tokenizer(path):
     return tokenizer
 
 
-def load_policy(path, dtype=None):
-    """π from a checkpoint folder or hub name → (model, tokenizer).
+# Some templates write today's date: without a fixed one, another day, other bytes.
+TODAY = datetime.date(2024, 7, 26)
 
-    dtype: of the weights. If absent, bfloat16 on cuda and float32 elsewhere.
-    """
+
+def apply_template(tokenizer, messages, reply):
+    """Chat → token ids. `reply`: end with the opening of the model's answer."""
+    template = re.sub(
+        r"strftime_now\(\s*([\"'])(.*?)\1\s*\)",
+        lambda call: repr(TODAY.strftime(call[2])),
+        tokenizer.get_chat_template(),
+    )
+    date = TODAY.strftime("%d %b %Y")
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            chat_template=template,
+            add_generation_prompt=reply,
+            return_dict=False,
+            date_string=date,
+        )
+    # What a template raises, or what it is made to raise.
+    except Exception as error:
+        roles = ", ".join(message["role"] for message in messages)
+        last = messages[-1]["content"][:60]
+        where = f"{tokenizer.name_or_path}: its chat template refuses a chat of {roles}"
+        stop(f"{where}, the last of which says {last!r} ({error})")
+
+
+def end_token(tokenizer, end_ids):
+    """The id behind an answer at which sampling stops, as the template has it."""
+    # What two chats with different answers have in common at their end.
+    question = dict(role="user", content="?")
+    chats = ([question, dict(role="assistant", content=answer)] for answer in ("0", "x"))
+    endings = [apply_template(tokenizer, chat, False)[::-1] for chat in chats]
+    behind = os.path.commonprefix(endings)[::-1]
+    # A template that writes no end token gets one, or the model would never learn to stop.
+    return next((token for token in behind if token in end_ids), tokenizer.eos_token_id)
+
+
+def load_policy(path):
+    """π from a checkpoint folder or hub name, in the type of its weights → (model, tokenizer)."""
     tokenizer = load_tokenizer(path)
-    device = pick_device()
-    dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
-    model = from_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype=dtype)
+    model = from_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto")
     with enough_memory(f"the weights of {path}; take a smaller model"):
-        return model.to(device).eval(), tokenizer
+        return model.to(pick_device()).eval(), tokenizer
 
 
 def load_classifier(path):

@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
-from conftest import MODELS, chat, make_model, read, run, stage, write
+from conftest import chat, read, run, stage, write
 
-from lib.models import load_policy, load_tokenizer, stop_ids
+from lib.models import load_policy, stop_ids
 
 rollout = stage(1)
 policy = stage(5)
-
-PROMPT = chat("a", "wrong", "b")
-ANSWER = [dict(role="assistant", content="ys[0]")]
 
 
 # ── Examples as tokens ───────────────────────────────────────────────────────────────────────────
@@ -22,78 +19,6 @@ def test_targets_are_the_completion_alone():
     ids, targets = policy.collate([([7, 8, 9, 10], 2), ([5, 6], 1)])
     assert ids.tolist() == [[7, 8, 9, 10], [5, 6, 0, 0]]
     assert targets.tolist() == [[-100, -100, 9, 10], [-100, 6, -100, -100]]
-
-
-LOOP = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
-OPENING = "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        LOOP + "<|end|>" + OPENING,
-        LOOP + "<|end|>\n" + OPENING,  # Qwen's newline
-        LOOP + OPENING,  # no end token
-    ],
-)
-def test_the_end_token_carries_loss_and_nothing_follows_it(tiny, template):
-    tokenizer = load_tokenizer(str(tiny))
-    tokenizer.chat_template = template
-    ids, n = policy.encode_example(tokenizer, PROMPT, ANSWER, [tokenizer.eos_token_id])
-    assert tokenizer.decode(ids[-n:]) == "ys[0]<|end|>"
-    assert ids[:-n] == rollout.render(tokenizer, PROMPT)
-
-
-LLAMA = (
-    "<|begin_of_text|>"
-    "<|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>"
-    "<|start_header_id|>assistant<|end_header_id|>\n\nwrong<|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|>"
-    "<|start_header_id|>assistant<|end_header_id|>\n\n"
-)
-QWEN = (
-    "<|im_start|>user\na<|im_end|>\n"
-    "<|im_start|>assistant\nwrong<|im_end|>\n"
-    "<|im_start|>user\nb<|im_end|>\n"
-    "<|im_start|>assistant\n"
-)
-GEMMA = (
-    "<bos>"
-    "<start_of_turn>user\na<end_of_turn>\n"
-    "<start_of_turn>model\nwrong<end_of_turn>\n"
-    "<start_of_turn>user\nb<end_of_turn>\n"
-    "<start_of_turn>model\n"
-)
-
-
-@pytest.mark.parametrize("family, before", [("llama", LLAMA), ("qwen2", QWEN), ("gemma2", GEMMA)])
-def test_the_mask_of_each_family_token_by_token(tmp_path, family, before):
-    make_model(tmp_path, family, ["ys[0]"])
-    model, tokenizer = load_policy(str(tmp_path))
-    example = policy.encode_example(tokenizer, PROMPT, ANSWER, stop_ids(model, tokenizer))
-
-    # Beside a longer example, so that it is padded.
-    ids, targets = policy.collate([example, ([3] * 99, 1)])
-    ids = ids[0].tolist()
-    targets = targets[0].tolist()
-    n = example[1]
-    start = len(example[0]) - n
-    end = start + n
-    assert targets == [-100] * start + ids[start:end] + [-100] * (99 - end)
-
-    # As text: the prompt without loss, the answer with it, and the end token last.
-    _, end_token = MODELS[family]
-    text = [tokenizer.decode([token]) for token in ids]
-    assert "".join(text[:start]) == before
-    assert "".join(text[start:end]) == "ys[0]" + end_token
-    assert text[end - 1] == end_token
-
-
-def test_a_template_that_rewrites_the_prompt_has_no_mask(tiny):
-    tokenizer = load_tokenizer(str(tiny))
-    template = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
-    tokenizer.chat_template = template
-    assert policy.encode_example(tokenizer, PROMPT, ANSWER, [1]) is None
 
 
 # ── Batches ──────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +101,7 @@ def test_accumulation_does_not_change_the_step(tiny):
 def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
     trainings = []
     for is_checkpointing in (False, True):
-        model, _ = load_policy(str(tiny), torch.float32)
+        model, _ = load_policy(str(tiny))
         if is_checkpointing:
             model.activation_checkpointing_enable()
         trainings.append(policy.train(model.train(), UNEQUAL[:2], [[0, 1]] * 3, 1e-2, 100))
@@ -185,7 +110,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
 
 
 def test_out_of_memory_is_one_line_that_names_the_dials(tiny, refused, monkeypatch):
-    model, tokenizer = load_policy(str(tiny), torch.float32)
+    model, tokenizer = load_policy(str(tiny))
 
     def forward(*args, **more):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")

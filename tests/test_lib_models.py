@@ -13,13 +13,13 @@ from lib import models
 # ── Loading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_weights_have_the_precision_that_is_asked_for(tiny, monkeypatch):
-    model, _ = models.load_policy(str(tiny), torch.bfloat16)
-    assert model.dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_have_the_precision_of_their_file(tiny, tmp_path, dtype):
+    model, tokenizer = models.load_policy(str(tiny))
+    models.save_checkpoint(model.to(dtype), tokenizer, str(tmp_path / "model"))
+    model, _ = models.load_policy(str(tmp_path / "model"))
+    assert {p.dtype for p in model.parameters()} == {dtype}
     assert not model.training
-    monkeypatch.setattr(models, "pick_device", lambda: "cpu")
-    model, _ = models.load_policy(str(tiny))
-    assert model.dtype == torch.float32
 
 
 def test_a_classifier_says_whether_its_head_was_trained(tiny, tmp_path):
