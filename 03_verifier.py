@@ -147,6 +147,7 @@ def make_verifier(path, seed):
     tokenizer = models.load_tokenizer(path)
     torch.manual_seed(seed)  # of the new head
     model, _ = models.load_classifier(path)
+    model.float()  # for training alone
 
     # The authors' initialisation. With the library's std of 0.02 the first epoch is spent on
     # finding the scale of the scores.
@@ -183,7 +184,7 @@ def forward(model, sequences):
     mask = torch.tensor(real, device=model.device)  # (B, W)
 
     # The head reads the hidden state of the last real token.
-    with models.mixed_precision(model.device):
+    with models.mixed_precision(model):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, 1)
     return logits[:, 0].float()
 

@@ -138,7 +138,7 @@ def loss_of_part(model, examples):
     # logits from first − 1 on are enough. With a large vocabulary they are what fills a GPU.
     first = min(len(ids_of_example) - n for ids_of_example, n in examples)
     keep = ids.shape[1] - first + 1
-    with models.mixed_precision(model.device):
+    with models.mixed_precision(model):
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits  # (B, keep, V)
 
     # The last logit predicts what comes after the last token: it has no target.
@@ -237,8 +237,7 @@ def main():
     models.check_target(args.out)
     located = read_examples(args.examples)
     model, tokenizer = models.load_policy(args.base)
-    own_type = model.dtype
-    model.float()
+    model.float()  # for training alone
     examples = encode_examples(located, model, tokenizer, args.base)
 
     # For models with dropout. The order of the examples is drawn apart.
@@ -259,8 +258,7 @@ def main():
         loss_first=sum(losses[:tenth]) / tenth,
         loss_last=sum(losses[-tenth:]) / tenth,
     )
-    # In the type of the base: the same size, and as fast to sample from.
-    models.save_checkpoint(model.to(own_type), tokenizer, args.out, [metrics])
+    models.save_checkpoint(model, tokenizer, args.out, [metrics])
 
     # A broken mask is seen here at once.
     print(

@@ -108,7 +108,7 @@ def load_classifier(path):
     From a language model's checkpoint the head comes out random.
     """
     kind = transformers.AutoModelForSequenceClassification
-    options = dict(num_labels=1, dtype=torch.float32, output_loading_info=True)
+    options = dict(num_labels=1, dtype="auto", output_loading_info=True)
     model, report = from_pretrained(kind, path, "model", **options)
     return model, not report["missing_keys"]
 
@@ -139,11 +139,12 @@ def enough_memory(purpose):
         stop(f"out of memory: no room for {purpose}")
 
 
-def mixed_precision(device):
-    """bfloat16 arithmetic on a GPU; the weights stay float32. On a CPU it changes nothing."""
+def mixed_precision(model):
+    """bfloat16 arithmetic for float32 weights, on a GPU or if the file that they came from had it."""
     # Not cached: bfloat16 copies of all weights would take two more bytes a parameter.
-    enabled = device.type == "cuda"
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+    device = model.device.type
+    enabled = device == "cuda" or model.config.dtype == torch.bfloat16
+    return torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
@@ -183,9 +184,11 @@ def check_target(path):
 def save_checkpoint(model, tokenizer, path, metrics=None):
     """Write PATH.part, then rename: a checkpoint under its own name is whole.
 
+    The weights get the type that they had when they were loaded: in bfloat16, half the disk.
     metrics: rows for PATH/metrics.jsonl, what the report later tells about the training.
     """
     shutil.rmtree(path + ".part", ignore_errors=True)
+    model.to(model.config.dtype)
     model.save_pretrained(path + ".part")
     tokenizer.save_pretrained(path + ".part")
     if metrics:

@@ -81,10 +81,13 @@ def test_a_device_that_is_too_small_is_one_line(refused):
     refused(fill, "out of memory", "8 rows; lower --batch-size")
 
 
-def test_arithmetic_on_a_cpu_stays_float32():
-    with models.mixed_precision(torch.device("cpu")):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_arithmetic_on_a_cpu_is_that_of_the_file(dtype):
+    """Weights in float32, as in training, that came from a file of the one or the other."""
+    model = SimpleNamespace(device=torch.device("cpu"), config=SimpleNamespace(dtype=dtype))
+    with models.mixed_precision(model):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
-    assert product.dtype == torch.float32
+    assert product.dtype == dtype
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
