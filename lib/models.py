@@ -139,11 +139,17 @@ def enough_memory(purpose):
         stop(f"out of memory: no room for {purpose}")
 
 
+def own_type(model):
+    """The type of the weights in the file that a model was loaded from."""
+    # A configuration has it as torch's type, or as its name.
+    return getattr(torch, str(model.config.dtype).removeprefix("torch."))
+
+
 def mixed_precision(model):
-    """bfloat16 arithmetic for float32 weights, on a GPU or if the file that they came from had it."""
+    """bfloat16 arithmetic for float32 weights: on a GPU, or if their file was in bfloat16."""
     # Not cached: bfloat16 copies of all weights would take two more bytes a parameter.
     device = model.device.type
-    enabled = device == "cuda" or model.config.dtype == torch.bfloat16
+    enabled = device == "cuda" or own_type(model) == torch.bfloat16
     return torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
@@ -188,7 +194,7 @@ def save_checkpoint(model, tokenizer, path, metrics=None):
     metrics: rows for PATH/metrics.jsonl, what the report later tells about the training.
     """
     shutil.rmtree(path + ".part", ignore_errors=True)
-    model.to(model.config.dtype)
+    model.to(own_type(model))
     model.save_pretrained(path + ".part")
     tokenizer.save_pretrained(path + ".part")
     if metrics:
