@@ -218,7 +218,7 @@ def read_prompts(model, prompts):
     # From here on every row goes its own way.
     index = {prompt: i for i, prompt in enumerate(distinct)}
     source = torch.tensor([index[tuple(prompt)] for prompt in prompts], device=model.device)
-    cache.batch_select_indices(source)
+    cache.reorder_cache(source)
     return logits[source], mask[source], cache
 
 
@@ -238,7 +238,7 @@ def next_logits(model, ids, mask, position, cache):
 def drop_ended(done, cache, *tensors):
     """The tensors (B, …) without the rows that are done (B,). The cache loses them in place."""
     keep = (~done).nonzero()[:, 0]
-    cache.batch_select_indices(keep)
+    cache.reorder_cache(keep)
     return [tensor[keep] for tensor in tensors]
 
 
