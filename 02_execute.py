@@ -18,8 +18,8 @@ WHO JUDGES
 
   lib/sandbox.py is the arrows, lib/values.py what crosses, lib/zygote.py the cage: for later.
 
-READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests; perhaps
-                         retry, a sentence that is added to all feedback
+READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
+                         (and retry, if it has that: a sentence that all feedback ends with)
         *.samples.jsonl  completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
         {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
@@ -414,11 +414,6 @@ LOST = "The tests took too much time or memory on what the program gave."
 NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
 
 
-def with_retry(feedback, problem):
-    """The feedback, if there is any, and what a problem may add: how to answer now."""
-    return f"{feedback} {problem['retry']}" if feedback and "retry" in problem else feedback
-
-
 def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
     """Judge each distinct program once: (task_id, code) pairs → {pair: Verdict}.
 
@@ -426,10 +421,7 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     a time, by default one per core. strict: stop where the cage is not complete.
     """
     # The distinct ones, in order. Where there is no code, there is nothing to run.
-    verdicts = {
-        (task_id, code): Verdict(False, False, with_retry(NO_PROGRAM, problems[task_id]))
-        for task_id, code in programs
-    }
+    verdicts = {program: Verdict(False, False, NO_PROGRAM) for program in programs}
     to_run = [(task_id, code) for task_id, code in verdicts if code]
     fields = ("entry_point", "setup", *KINDS)
     needed = {task: {field: problems[task][field] for field in fields} for task, _ in to_run}
@@ -441,13 +433,17 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
         public_failure, hidden_failure = [*failures, LOST, LOST][:2]  # None: all passed
         # What the next turn reads must not speak of hidden tests.
         line = text.clean(public_failure or "", feedback)
-        line = with_retry(line, problems[program[0]])
         verdicts[program] = Verdict(public_failure is None, hidden_failure is None, line)
         # On a terminal, count.
-        is_last = count == len(to_run)
-        if sys.stderr.isatty() and (is_last or count % 100 == 0):
-            end = "\n" if is_last else ""
+        if sys.stderr.isatty() and (count == len(to_run) or count % 100 == 0):
+            end = "\n" if count == len(to_run) else ""
             print(f"\r  executing {count}/{len(to_run)}", end=end, file=sys.stderr)
+
+    # What a problem adds to all feedback: how to answer now.
+    for (task_id, code), verdict in verdicts.items():
+        if verdict.feedback and "retry" in problems[task_id]:
+            line = f"{verdict.feedback} {problems[task_id]['retry']}"
+            verdicts[task_id, code] = verdict._replace(feedback=line)
     return verdicts
 
 

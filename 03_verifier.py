@@ -36,6 +36,7 @@ groups (variants of one problem) is held out, and the epoch that ranks their pro
 import argparse
 import hashlib
 import importlib
+import itertools
 import random
 
 import torch
@@ -72,12 +73,24 @@ def is_held_out(group):
     return hashlib.sha256(group.encode()).digest()[0] < 26
 
 
-def encode_program(tokenizer, prompt, code):
-    """What R_φ reads, as token ids: the problem and the program as a chat of one turn."""
+def as_chat(prompt, code):
+    """What R_φ reads: the problem and the program as a chat of one turn."""
     # The code is fenced anew: how the model wrapped it in this completion must not matter.
     question = dict(role="user", content=prompt)
-    answer = dict(role="assistant", content=f"```python\n{code}\n```")
-    return rollout.render(tokenizer, [question, answer], reply=False)
+    return [question, dict(role="assistant", content=f"```python\n{code}\n```")]
+
+
+def encode_program(tokenizer, prompt, code):
+    """The same as token ids."""
+    return rollout.render(tokenizer, as_chat(prompt, code), reply=False)
+
+
+def draw(codes, most, rng):
+    """At most `most` programs of a problem → (correct, wrong), half of that room for each."""
+    # A problem with 200 wrong programs must not fill the batch. What counts is the number of
+    # pairs, and half and half makes the most of them.
+    kinds = [[code for code, label in codes if label == kind] for kind in (1, 0)]
+    return [rng.sample(kind, min(len(kind), most // 2)) for kind in kinds]
 
 
 # ── Losses and measures ──────────────────────────────────────────────────────────────────────────
@@ -221,22 +234,15 @@ def score_programs(model, tokenizer, programs, problems, batch_size):
 
 
 def draw_programs(problems, most, rng):
-    """A batch for one optimiser step → sequences, labels, owners (one entry per program).
-
-    At most `most` programs a problem, half of that room for correct and half for wrong ones.
-    """
-    # A problem with 200 wrong programs must not fill the batch. What counts is the number of
-    # pairs, and half and half makes the most of them.
+    """A batch for one optimiser step → sequences, labels, owners (one entry per program)."""
     batch = []
     labels = []
     owners = []
     for owner, (sequences, correct) in enumerate(problems):
-        for kind in (1, 0):  # correct, wrong
-            candidates = [ids for ids, label in zip(sequences, correct) if label == kind]
-            drawn = rng.sample(candidates, min(len(candidates), most // 2))
-            batch += drawn
-            labels += [kind] * len(drawn)
-            owners += [owner] * len(drawn)
+        right, wrong = draw(list(zip(sequences, correct)), most, rng)
+        batch += right + wrong
+        labels += [1] * len(right) + [0] * len(wrong)
+        owners += [owner] * len(right + wrong)
     return batch, labels, owners
 
 
@@ -360,12 +366,16 @@ def problems_with_both(programs, path):
     stop(f"{path}: {problem} {reason}; sample more trajectories or other problems")
 
 
-def main_train(args):
-    # D as distinct programs, of the problems that have pairs.
-    models.check_target(args.out)
+def read_programs(args):
+    """D as ({task_id: problem}, its distinct programs, of the problems that have pairs)."""
     outcomes = dict(public_passed=bool, hidden_passed=bool)
     problems, steps = read_steps(args.problems, args.steps, outcomes)
-    programs = problems_with_both(distinct_programs(steps), args.steps[0])
+    return problems, problems_with_both(distinct_programs(steps), args.steps[0])
+
+
+def main_train(args):
+    models.check_target(args.out)
+    problems, programs = read_programs(args)
     model, tokenizer = make_verifier(args.base, args.seed)
     if args.gradient_checkpointing:
         model.activation_checkpointing_enable()
@@ -410,6 +420,25 @@ def print_training(training, validation, metrics, tokenizer, args):
     print(f"  and is told: {'correct' if labels[0] else 'wrong'}")
 
 
+def main_pairs(args):
+    # The same pairs for somebody else's trainer: every row one pair of one problem, held-out groups
+    # left out.
+    problems, programs = read_programs(args)
+    rng = random.Random(args.seed)
+    rows = []
+    for task_id, codes in programs.items():
+        problem = problems[task_id]
+        if is_held_out(problem.get("group", task_id)):
+            continue
+        drawn = draw(codes.items(), args.programs, rng)
+        for right, wrong in itertools.product(*drawn):
+            question, chosen = as_chat(problem["prompt"], right)
+            _, rejected = as_chat(problem["prompt"], wrong)
+            rows.append(dict(prompt=[question], chosen=[chosen], rejected=[rejected]))
+    write_jsonl(args.out, rows)
+    print(f"03 verifier: {len(rows)} pairs of programs → {args.out}")
+
+
 def main_score(args):
     # Each distinct program gets one score, whatever states it was written in.
     problems, steps = read_steps(args.problems, args.steps, {})
@@ -440,13 +469,21 @@ def parse_args():
     modes = parser.add_subparsers(required=True)
     train_mode = modes.add_parser("train", help="fit R_φ to the steps")
     score_mode = modes.add_parser("score", help="R_φ of every step")
-    for mode, main_of_mode in ((train_mode, main_train), (score_mode, main_score)):
+    pairs_mode = modes.add_parser("pairs", help="pairs for another trainer, such as TRL's")
+    mains = {train_mode: main_train, score_mode: main_score, pairs_mode: main_pairs}
+    for mode, main_of_mode in mains.items():
         mode.set_defaults(main=main_of_mode)
         add = mode.add_argument
         add("--problems", required=True, help="problems.jsonl")
         add("--steps", required=True, nargs="+", help="steps.jsonl of all iterations so far")
-        add("--out", required=True, help="checkpoint folder (train), scored.jsonl (score)")
+        add("--out", required=True, help="checkpoint folder (train), rows (score, pairs)")
+    for mode in (train_mode, score_mode):
+        add = mode.add_argument
         add("--score-batch", type=int, default=256, help="programs scored at once [%(default)s]")
+    for mode in (train_mode, pairs_mode):
+        add = mode.add_argument
+        add("--programs", type=int, default=16, help="of a problem, at most [%(default)s]")
+        add("--seed", type=int, default=0, help="[%(default)s]")
     score_mode.add_argument("--verifier", required=True, help="checkpoint folder of R_φ")
 
     add = train_mode.add_argument
@@ -455,12 +492,10 @@ def parse_args():
     add("--epochs", type=int, default=2, help="[%(default)s]")
     add("--lr", type=float, default=1e-6, help="peak learning rate [%(default)s]")
     add("--batch-size", type=int, default=4, help="problems per optimiser step [%(default)s]")
-    add("--programs", type=int, default=16, help="of a problem, per step, at most [%(default)s]")
     add("--gradient-checkpointing", action="store_true", help="a third slower, far less memory")
-    add("--seed", type=int, default=0, help="[%(default)s]")
     args = parser.parse_args()
     check_numbers(args)
-    if args.main is main_train and args.programs < 2:
+    if args.main is not main_score and args.programs < 2:
         stop(f"--programs is {args.programs}: too small")
     return args
 

@@ -37,6 +37,11 @@ make_problems() {
       "$PYTHON" "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
     fi
     [ "$SPLIT" = dev ] || [ ! -e problems/humaneval ] || EXAMS=humaneval/
+    # What would fail after hours is to fail now. A policy and a verifier an iteration, and π_0's.
+    [ -e base/turn1.samples.jsonl ] ||
+      "$PYTHON" "$HERE/lib/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
+        --problems problems/{train,"$SPLIT"}.jsonl \
+        --checkpoints $((1 + 2 * ITERATIONS * $(echo $METHODS | wc -w)))
   else
     # π_0 of the café has been to school, and has not met the customers.
     [ -e model ] || "$PYTHON" "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" \
