@@ -867,15 +867,15 @@ def test_what_a_problem_adds_to_all_feedback():
     """To the line of a failure and to that of no program; to nothing where nothing failed."""
     p = problem("p", retry="Write the whole program.")
     programs = [("p", "def f(x): return x"), ("p", "def f(x): return x + 1"), ("p", ""), ("q", "")]
-    verdicts = execute.execute({"p": p, "q": problem("q")}, programs, 3.0, 1, feedback=30)
+    verdicts = ex.execute({"p": p, "q": problem("q")}, programs, 3.0, 1, feedback=30)
     # The limit is for what happened: an instruction that is cut off is none.
     lines = [verdict.feedback for verdict in verdicts.values()]
     assert lines[0] == "`f(1)` gave 1, expected 2 Write the whole program."
     assert lines[1] == ""
-    assert lines[2] == f"{execute.NO_PROGRAM} Write the whole program."
-    assert lines[3] == execute.NO_PROGRAM
+    assert lines[2] == f"{ex.NO_PROGRAM} Write the whole program."
+    assert lines[3] == ex.NO_PROGRAM
 
 
 def test_a_retry_that_is_no_text_is_refused(tmp_path, refused):
     path = write(tmp_path / "p", [problem(retry=["Again."])])
-    refused(lambda: execute.read_problems(path), "row 1", "'retry'", "not a text")
+    refused(lambda: ex.read_problems(path), "row 1", "'retry'", "not a text")
