@@ -169,6 +169,21 @@ def bench_verifier(rate, is_checkpointing):
     report("03 verifier, 64 programs a step", is_checkpointing, tokens / took, share)
 
 
+def sample(model, prompts, noises):
+    """Stage 01's way."""
+    with torch.inference_mode():
+        rollout.sample_batch(model, prompts, noises, 0.7, NEW, [])
+
+
+def generate(model, prompts, noises):
+    """The library's. Its noise is its own."""
+    ids = torch.tensor(prompts, device="cuda")
+    settings = dict(do_sample=True, temperature=0.7, top_k=0, top_p=1.0)
+    settings.update(min_new_tokens=NEW, max_new_tokens=NEW)
+    with torch.inference_mode():
+        model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+
+
 def bench_sampling(reading):
     """Stage 01 and transformers' generate: 1, 64 and 256 rows, 300 tokens read, 128 new."""
     model = make(transformers.AutoModelForCausalLM, torch.bfloat16).eval()
@@ -178,29 +193,11 @@ def bench_sampling(reading):
     for rows in (1, 64, 256):
         prompts = [random_ids(PROMPT // 2, rng) for _ in range(rows)]
         noises = np.random.default_rng(0).random((rows, NEW), np.float32)
-        ids = torch.tensor(prompts, device="cuda")
-
-        def ours():
-            with torch.inference_mode():
-                rollout.sample_batch(model, prompts, noises, 0.7, NEW, [])
-
-        def theirs():
-            with torch.inference_mode():
-                model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    do_sample=True,
-                    temperature=0.7,
-                    top_k=0,
-                    top_p=1.0,
-                    min_new_tokens=NEW,
-                    max_new_tokens=NEW,
-                )
 
         # A step reads all weights, and the keys and values of every row.
         step = weights + cached * rows * (PROMPT // 2 + NEW / 2)
-        for name, work in (("01 rollout", ours), ("generate", theirs)):
-            took = seconds(work, 2)
+        for name, work in (("01 rollout", sample), ("generate", generate)):
+            took = seconds(lambda call=work: call(model, prompts, noises), 2)
             report(f"{name}, {rows} rows", None, rows * NEW / took, NEW * step / took / reading)
 
 
