@@ -310,3 +310,51 @@ def test_rows_that_were_answered_are_kept_when_another_fails(tmp_path, start, ca
     rows = read(sample(tmp_path, url, *call))
     assert sorted(asked) == sorted(set(tasks) - set(kept))
     assert [row["completion"] for row in rows] == [f"y of {task}" for task in tasks]
+
+
+# ── Stage 06 ─────────────────────────────────────────────────────────────────────────────────────
+
+WRONG = "```python\ndef f(x): return x\n```"
+RIGHT = "```python\ndef f(x): return x + 1\n```"
+
+
+def test_a_search_takes_its_candidates_from_a_server(tmp_path, start, capsys):
+    """No model and no tokenizer has this name. The first answer is wrong, the repair correct."""
+    write(tmp_path / "p", [problem("a")])
+    bodies = []
+
+    def answer(body):
+        bodies.append(body)
+        return RIGHT if len(body["messages"]) > 1 else WRONG
+
+    call = ("--problems", tmp_path / "p", "--server", start(answer), "--policy", "some/model")
+    dials = ("--turns", 2, "--n", 2, "--controls", "fresh", "--max-new-tokens", 11)
+    run(6, "search", *call, *dials, "--name", "engine", "--out", tmp_path / "e")
+    rows = read(tmp_path / "e")
+
+    # Of every arm two turns. But for fresh samples, the second was asked with the feedback.
+    arms = ["greedy", "Random", "fresh", "Random 2", "PT 2", "oracle 2"]
+    assert len(rows) == 2 * len(arms)
+    for row in rows:
+        is_repair = row["turn"] == 2 and row["variant"] == "real"
+        said = ["Write f for a.", WRONG, "`f(1)` gave 1, expected 2"]
+        assert contents(row["messages"]) == (said if is_repair else said[:1])
+        for candidate in row["candidates"]:
+            assert candidate["completion"] == (RIGHT if is_repair else WRONG)
+            assert candidate["public_passed"] == candidate["hidden_passed"] == is_repair
+            assert candidate["tokens"] == 7
+        assert row["policy"] == "engine"
+
+    # Turn 1: greedy, and the two of all other arms. Turn 2: the same, and a fresh sample.
+    assert sorted(body["temperature"] for body in bodies) == [0.0] * 2 + [0.7] * 5
+    assert {(body["model"], body["max_tokens"]) for body in bodies} == {("some/model", 11)}
+    # Two candidates in each of two turns have their own seeds.
+    assert len({body["seed"] for body in bodies}) == 4
+
+
+def test_a_search_whose_server_fails_is_one_line(tmp_path, start, refused):
+    write(tmp_path / "p", [problem("a")])
+    url = start(lambda body: 404)
+    call = ("--problems", tmp_path / "p", "--server", url, "--policy", "some/model")
+    refused(lambda: run(6, "search", *call, "--out", tmp_path / "e"), url, "HTTP 404", "'a'")
+    assert not (tmp_path / "e").exists()
