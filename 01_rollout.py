@@ -336,31 +336,39 @@ def key_of(row):
     return row["task_id"], row["trajectory"], row["turn"]
 
 
-def sample_here(states, problems, args):
-    """Load π and sample a completion for each state → ((index, text, tokens), …), tokenizer."""
+def make_sampler(problems, args):
+    """π, loaded or behind --server → sample_states, and its tokenizer (None: the server has it).
+
+    sample_states(states, temperature) yields (index, text, tokens). It shortens a state that does
+    not fit the context in place: its row keeps the shortened chat.
+    """
+
+    def sample_by_server(states, temperature):
+        # The server's noise is its own, so each row sends a seed.
+        seeds = [int(noise(args.seed, *key_of(state), 1)[0] * 2**31) for state in states]
+        body = dict(model=args.policy, temperature=temperature, top_p=1.0)
+        body["max_tokens"] = args.max_new_tokens
+        return sample_remotely(args.server, body, states, seeds, without_oldest, args.concurrency)
+
+    if args.server:
+        return sample_by_server, None
+
     # π, and the tokens that its context leaves for a prompt.
     model, tokenizer = models.load_policy(args.policy)
     room = models.context_length(model) - args.max_new_tokens
     check_prompts(tokenizer, problems, room, args)
 
-    # A state that does not fit is shortened, in place: its row keeps the shortened chat.
-    fitted = fit_all(tokenizer, [state["messages"] for state in states], room)
-    for state, (messages, _) in zip(states, fitted):
-        state["messages"] = messages
-    prompts = [ids for _, ids in fitted]
-    keys = [key_of(state) for state in states]
-    settings = dict(temperature=args.temperature, max_new_tokens=args.max_new_tokens)
-    settings.update(batch_size=args.batch_size, seed=args.seed)
-    return sample(model, tokenizer, prompts, keys, **settings), tokenizer
+    def sample_here(states, temperature):
+        # What a long state loses, its row loses too: training reads what was sampled from.
+        fitted = fit_all(tokenizer, [state["messages"] for state in states], room)
+        for state, (messages, _) in zip(states, fitted):
+            state["messages"] = messages
+        prompts = [ids for _, ids in fitted]
+        keys = [key_of(state) for state in states]
+        dials = dict(max_new_tokens=args.max_new_tokens, batch_size=args.batch_size, seed=args.seed)
+        return sample(model, tokenizer, prompts, keys, temperature=temperature, **dials)
 
-
-def sample_by_server(states, args):
-    """The same by somebody else's engine → ((index, text, tokens), …)."""
-    # Its noise is its own, so each row sends a seed. A chat that it finds too long is shortened.
-    seeds = [int(noise(args.seed, *key_of(state), 1)[0] * 2**31) for state in states]
-    body = dict(model=args.policy, temperature=args.temperature, top_p=1.0)
-    body["max_tokens"] = args.max_new_tokens
-    return sample_remotely(args.server, body, states, seeds, without_oldest, args.concurrency)
+    return sample_here, tokenizer
 
 
 def print_summary(rows, tokenizer, args):
@@ -424,10 +432,8 @@ def main():
     todo = [state for state in states if key_of(state) not in rows]
 
     # y_t ~ π(· | s_t) for the others.
-    if args.server:
-        answers, tokenizer = sample_by_server(todo, args), None
-    else:
-        answers, tokenizer = sample_here(todo, problems, args)
+    sample_states, tokenizer = make_sampler(problems, args)
+    answers = sample_states(todo, args.temperature)
     finished = list(rows.values())
     sampled = (dict(todo[i], completion=text, tokens=tokens) for i, text, tokens in answers)
     for row in log_rows(args.out, settings, itertools.chain(finished, sampled)):

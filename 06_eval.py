@@ -30,6 +30,7 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy \
             --name mucode-2 --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
         python ../../06_eval.py report --run . --out report.md
+        search --server http://localhost:8000/v1 has an engine sample, and --policy names its model.
 COSTS   the café, 600 problems: 13 to 33 s a policy
 
 DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired by problem.
@@ -47,7 +48,6 @@ from math import comb
 
 import numpy as np
 
-from lib import models
 from lib.report import label, write_report
 from lib.rows import check_numbers, indent, write_jsonl
 
@@ -241,20 +241,18 @@ def judge_candidates(problems, drawn, judge, score, programs):
     return candidates
 
 
-def sample_draws(wanted, policy, tokenizer, room, args):
-    """`sample` of search, by a model: a call of stage 01's sampler for each temperature."""
-    settings = dict(max_new_tokens=args.max_new_tokens, batch_size=args.batch_size, seed=args.seed)
+def sample_draws(wanted, sample_states):
+    """`sample` of search: a call of stage 01's sampler for each temperature."""
     drawn = {}
     for temperature in sorted({draw.temperature for draw in wanted}):
-        # Equal states are fitted once, and their candidates differ by their noise alone.
+        # States as in stage 01. Candidates of equal ones differ by their noise alone.
         draws = [draw for draw in wanted if draw.temperature == temperature]
-        fitted = rollout.fit_all(tokenizer, [json.loads(draw.state) for draw in draws], room)
-        prompts = [ids for _, ids in fitted]
-        keys = [(draw.task_id, draw.candidate, wanted[draw]) for draw in draws]
-        settings["temperature"] = temperature
-        for i, completion, tokens in rollout.sample(policy, tokenizer, prompts, keys, **settings):
-            messages, _ = fitted[i]
-            drawn[draws[i]] = messages, completion, tokens
+        states = []
+        for draw in draws:
+            key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=wanted[draw])
+            states.append(dict(key, messages=json.loads(draw.state)))
+        for i, completion, tokens in sample_states(states, temperature):
+            drawn[draws[i]] = states[i]["messages"], completion, tokens
     return drawn
 
 
@@ -388,14 +386,12 @@ def make_arms(args):
 def main_search(args):
     # π, the problems, and R_φ.
     problems = execute.read_problems(args.problems, args.require_sandbox)
-    policy, tokenizer = models.load_policy(args.policy)
-    room = models.context_length(policy) - args.max_new_tokens
-    rollout.check_prompts(tokenizer, problems.values(), room, args)
+    sample_states, _ = rollout.make_sampler(problems.values(), args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
     # How candidates are made.
     def sample(wanted):
-        return sample_draws(wanted, policy, tokenizer, room, args)
+        return sample_draws(wanted, sample_states)
 
     def judge(programs):
         strict = args.require_sandbox
@@ -467,15 +463,12 @@ def parse_args():
     add("--turns", type=int, default=3, help="T [%(default)s]")
     add("--n", type=int, nargs="+", default=[5], help="N, one or several [%(default)s]")
     add("--temperature", type=float, default=0.7, help="but for greedy [%(default)s]")
-    add(
-        "--controls",
-        nargs="*",
-        default=["fresh", "swapped"],
-        choices=CONTROLS,
-        help="[%(default)s]",
-    )
+    controls = ["fresh", "swapped"]
+    add("--controls", nargs="*", default=controls, choices=CONTROLS, help="[%(default)s]")
     add("--max-new-tokens", type=int, default=1000, help="per completion [%(default)s]")
     add("--batch-size", type=int, default=256, help="sampled or scored together [%(default)s]")
+    add("--server", help="URL (…/v1) of an OpenAI-compatible API that samples instead")
+    add("--concurrency", type=int, default=64, help="requests to --server at once [%(default)s]")
     add("--timeout", type=float, default=5.0, help="CPU seconds, as in stage 02 [%(default)s]")
     add("--workers", type=int, default=os.cpu_count(), help="programs at a time [%(default)s]")
     add("--require-sandbox", action="store_true", help="stop without seccomp or Landlock")

@@ -123,7 +123,8 @@ def finished_rows(path, settings):
 def log_rows(path, settings, rows):
     """Pass rows on as they come, each written to NAME.part first, under a line of the settings."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
+    # Line by line: what waits in a buffer is lost if the stage is killed.
+    with open(path + ".part", "w", buffering=1, encoding="utf-8") as file:
         file.write(json.dumps(settings) + "\n")
         for row in rows:
             file.write(json.dumps(row) + "\n")

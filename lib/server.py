@@ -3,7 +3,9 @@
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -11,44 +13,91 @@ from tqdm import tqdm
 
 from lib.rows import stop
 
-# Seconds to wait before a request is repeated; None: that was the last try.
-PAUSES = (1, 2, 4, 8, 16, 32, None)
+# Seconds to wait before a request is repeated. A server may ask for more (Retry-After), up to a
+# minute.
+PAUSES = (1, 2, 4, 8, 16, 32)
+LONGEST_PAUSE = 60
 TOO_LONG = (400, 413, 422)
 TRY_LATER = (408, 409, 429)
+# What reading a reply raises that is no JSON, or JSON of another shape.
+MISREAD = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-def request_completion(server, body):
-    """One POST to SERVER/chat/completions → (text, tokens)."""
+def post(server, body):
+    """One POST to SERVER/chat/completions → (status, headers, reply)."""
     key = os.environ.get("OPENAI_API_KEY", "none")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = Request(f"{server}/chat/completions", json.dumps(body).encode(), headers)
-    with urlopen(request, timeout=600) as reply:
-        answer = json.load(reply)
-    text = answer["choices"][0]["message"]["content"] or ""
-    return text, answer["usage"]["completion_tokens"]
+    url = f"{server.rstrip('/')}/chat/completions"
+    try:
+        reply = urlopen(Request(url, json.dumps(body).encode(), headers), timeout=600)
+    except HTTPError as error:
+        reply = error  # it can be read like any reply
+    with reply:
+        return reply.status, reply.headers, reply.read()
+
+
+def read_completion(reply):
+    """The bytes of a chat completion → (text, tokens). Of anything else: ValueError.
+
+    An answer without content is empty. If the server does not count tokens, they are 0, as a guess
+    would look like a count.
+    """
+    try:
+        answer = json.loads(reply)
+        content = answer["choices"][0]["message"].get("content") or ""
+        if not isinstance(content, str):
+            # A list of parts. Those of other types, such as thoughts, do not belong to the answer.
+            content = "".join(part["text"] for part in content if part["type"] == "text")
+        usage = answer.get("usage") or {}
+        return content, usage.get("completion_tokens") or 0
+    except MISREAD:
+        raise ValueError(f"no chat completion: {excerpt(reply)}") from None
+
+
+def excerpt(reply):
+    """How a reply begins, for a line on the terminal."""
+    return reply[:200].decode(errors="replace")
+
+
+def retry_after(headers):
+    """The seconds that a server asks to be left alone, LONGEST_PAUSE at most; 0 if it does not."""
+    value = headers.get("Retry-After", "0")
+    try:
+        if value[:1].isdigit():
+            seconds = float(value)
+        else:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+    except ValueError:
+        return 0
+    return min(LONGEST_PAUSE, seconds)
 
 
 def ask(server, body, state, shorten):
     """One completion of state["messages"] → (text, tokens).
 
     A chat that the server refuses as too long is shortened in place, as stage 01 does with its own
-    model. A server that is busy or gone is asked again after PAUSES. In the end, ConnectionError.
+    model. A server that is busy, gone or talks nonsense is asked again after PAUSES. In the end,
+    ConnectionError.
     """
-    for pause in PAUSES:
+    pauses = list(PAUSES)
+    while True:
+        wish = 0  # the seconds that the server asks for
         try:
-            return request_completion(server, dict(body, messages=state["messages"]))
-        except HTTPError as error:
-            reply = error.read(200).decode(errors="replace")
-            problem = f"HTTP {error.code}, {reply}"
-            if error.code in TOO_LONG and len(state["messages"]) >= 3:
+            status, headers, reply = post(server, dict(body, messages=state["messages"]))
+            if status < 300:
+                return read_completion(reply)
+            problem = f"HTTP {status} {excerpt(reply)}"
+            if status in TOO_LONG and len(state["messages"]) >= 3:
                 state["messages"] = shorten(state["messages"])
                 continue
-            if error.code < 500 and error.code not in TRY_LATER:
+            if status < 500 and status not in TRY_LATER:
                 break
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            wish = retry_after(headers)
+        except (OSError, HTTPException, ValueError) as error:
             problem = f"{type(error).__name__}, {error}"
-        if pause is not None:
-            time.sleep(pause)
+        if not pauses:
+            break
+        time.sleep(max(pauses.pop(0), wish))
     problem = " ".join(problem.split())
     raise ConnectionError(f"{server}, task_id '{state['task_id']}': no completion ({problem})")
 
@@ -59,20 +108,30 @@ def sample_remotely(server, body, states, seeds, shorten, concurrency):
     body: the fields of a request that all rows share. The seed of each row is sent along. Whether
     the same seed gives the same text is up to the server.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        index_of = {}
-        for index, (state, seed) in enumerate(zip(states, seeds)):
-            request = pool.submit(ask, server, dict(body, seed=seed), state, shorten)
-            index_of[request] = index
-        bar = tqdm(total=len(states), desc="  sampling", unit="program", disable=None, leave=False)
-        try:
-            for request in as_completed(index_of):
+    pool = ThreadPoolExecutor(concurrency)
+    index_of = {}
+    for index, (state, seed) in enumerate(zip(states, seeds)):
+        request = pool.submit(ask, server, dict(body, seed=seed), state, shorten)
+        index_of[request] = index
+    failure = None
+    bar = tqdm(total=len(states), desc="  sampling", unit="program", disable=None, leave=False)
+    try:
+        for request in as_completed(index_of):
+            try:
                 text, tokens = request.result()
-                yield index_of[request], text, tokens
-                bar.update()
-        except ConnectionError as error:
-            # One row failed for good: ask for no more.
-            pool.shutdown(cancel_futures=True)
-            stop(error)
-        finally:
-            bar.close()
+            except CancelledError:
+                continue
+            except ConnectionError as error:
+                # One row failed for good: ask for no more. What is under way is waited for, as the
+                # caller keeps every row that was answered.
+                failure = failure or error
+                for other in index_of:
+                    other.cancel()
+                continue
+            yield index_of[request], text, tokens
+            bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        bar.close()
+    if failure:
+        stop(failure)

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from conftest import candidate, chat, contents, environment, problem, stage
 
-from lib.models import context_length, load_policy
-
 evaluate = stage(6)
 
 NAN = pytest.approx(float("nan"), nan_ok=True)
@@ -212,6 +210,34 @@ def test_a_row_holds_the_state_that_was_sampled_from():
     assert all(row["messages"] == chat("short") for row in rows)
 
 
+def test_a_draw_is_sampled_as_a_row_of_stage_01():
+    """Each temperature in its own call, and answers in any order."""
+    long, short = chat("x", "y1", "o1"), chat("x")
+    wanted = {
+        evaluate.Draw("a", 0.7, json.dumps(long), 0): 2,
+        evaluate.Draw("a", 0.0, json.dumps(short), 0): 1,
+        evaluate.Draw("b", 0.7, json.dumps(short), 4): 3,
+    }
+
+    def sample_states(states, temperature):
+        for i, state in reversed(list(enumerate(states))):
+            key = (state["task_id"], state["trajectory"], state["turn"])
+            # A long state does not fit, and is shortened in place.
+            state["messages"] = state["messages"][:1]
+            yield i, f"{key} at {temperature}", i
+
+    assert evaluate.sample_draws(wanted, sample_states) == dict(
+        zip(
+            wanted,
+            [
+                (short, "('a', 0, 2) at 0.7", 0),
+                (short, "('a', 0, 1) at 0.0", 0),
+                (short, "('b', 4, 3) at 0.7", 1),
+            ],
+        )
+    )
+
+
 def test_each_distinct_program_is_judged_and_scored_once():
     sample, judge, score, _ = environment(CODES)
     judged = []
@@ -329,14 +355,13 @@ def test_swapped_feedback_is_of_a_problem_that_is_still_open():
 
 def test_more_candidates_begin_with_those_of_fewer(tiny):
     """Rules and N are compared on the same draws: noise belongs to (problem, candidate, turn)."""
-    policy, tokenizer = load_policy(str(tiny))
-    args = Namespace(max_new_tokens=4, batch_size=64, seed=0)
-    room = context_length(policy) - args.max_new_tokens
+    args = Namespace(policy=str(tiny), server=None, max_new_tokens=4, batch_size=64, seed=0)
+    sample_states, _ = evaluate.rollout.make_sampler([problem("a")], args)
     state = json.dumps(chat("Write f for a."))
 
     def sample(n, temperature=0.7, turn=1):
         wanted = {evaluate.Draw("a", temperature, state, i): turn for i in range(n)}
-        drawn = evaluate.sample_draws(wanted, policy, tokenizer, room, args)
+        drawn = evaluate.sample_draws(wanted, sample_states)
         return [drawn[draw][1] for draw in wanted]
 
     five = sample(5)
