@@ -23,7 +23,7 @@ search  READS   problems.jsonl, π, and R_φ (of several verifiers the first pic
         WRITES  eval.jsonl, a row per problem, arm and turn, for example
                 {"rule": "PT+LV", "n": 5, "temperature": 0.7, "variant": "real", "seed": 0,
                  "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
-                 "score": 3.65, …}, …], "picked": 0, "programs_run": 5, …}
+                 "score": 3.14, …}, …], "picked": 0, "programs_run": 5, …}
 report  READS   the folder of a run (or of several, one a seed)
         WRITES  report.md and, beside it, report.svg
 RUN     in the folder of a run, such as runs/toy:
