@@ -20,7 +20,7 @@ WHO JUDGES
 
 READS   problems.jsonl   task_id, prompt, entry_point, setup, public_tests, hidden_tests
                          (and retry, if it has that: a sentence that all feedback ends with)
-        *.samples.jsonl  completion y_t (stage 01)
+        *.samples.jsonl  task_id, trajectory, turn, messages, completion y_t (stage 01)
 WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedback o_t, for example
         {"task_id": "train-67", "trajectory": 0, "turn": 1, …, "code": "def f(xs): …",
          "public_passed": false, "hidden_passed": false, "feedback": "`f([])` gave 2, expected 1"}
@@ -41,14 +41,12 @@ import os
 import re
 import sys
 import traceback
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import NamedTuple
 
 from lib import text
 from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
-
-# A Remote stands for what stays in a Program, and program.gone says how its process has ended.
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -83,7 +81,10 @@ def find_fault(problem):
     for field in KINDS:
         for test in problem[field]:
             if not is_test(test) or type(test) is not type(tests[0]):
-                return f"'{field}': {str(test)[:60]!r} is not Python, or not input/output, like all"
+                return f"'{field}': {str(test)[:60]!r} is not Python, or not of the others' form"
+            if isinstance(test, str) and does_nothing(test):
+                return f"'{field}': {test[:60]!r} asserts nothing, so every program would be right"
+    # It may be left out.
     if not isinstance(problem.get("retry", ""), str):
         return f"'retry' is {str(problem['retry'])[:60]}, not a text"
     if not text.is_python(problem["setup"]):
@@ -101,15 +102,31 @@ def is_test(test):
     return isinstance(test, str) and text.is_python(test)
 
 
+def does_nothing(source):
+    """Are there only expressions whose value nobody uses, such as f(1) == 2, or assert (x, y)?"""
+    for line in ast.parse(source).body:
+        # A tuple is always true, and what has a value only is computed in vain.
+        is_tuple = isinstance(line, ast.Assert) and isinstance(line.test, ast.Tuple)
+        is_value = isinstance(line, ast.Expr) and not isinstance(line.value, ast.Call)
+        if not (is_tuple or is_value or isinstance(line, ast.Pass)):
+            return False
+    return True
+
+
 def is_script(problem):
     """Is it about programs that read stdin and print?"""
     return any(isinstance(test, dict) for field in KINDS for test in problem[field])
 
 
 def names_in(tree):
-    """The names in a syntax tree; "lambda" for a function that has none."""
-    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Lambda))]
-    return {getattr(node, "id", "lambda") for node in nodes}
+    """The names in a syntax tree, and "…" for what else is no literal: lambda, x.y, an ellipsis."""
+    names = set()
+    for node in ast.walk(tree):
+        # Names, and what stands for the test's own things.
+        is_ellipsis = getattr(node, "value", None) is Ellipsis
+        if is_ellipsis or isinstance(node, (ast.Name, ast.Lambda, ast.Attribute)):
+            names.add(getattr(node, "id", "…"))
+    return names
 
 
 def names_in_tests(problem):
@@ -119,7 +136,7 @@ def names_in_tests(problem):
 
 
 def is_doubtful(problem):
-    """Do tests do more than to call the entry point with literals?"""
+    """Do tests do more than call the entry point with literals?"""
     if is_script(problem):
         return False
     return problem["setup"] or names_in_tests(problem) != {problem["entry_point"]}
@@ -148,8 +165,8 @@ def check(zygote, problems, limits, task_id):
 def extract_code(completion, entry_point=""):
     """The program in a completion: of its fenced blocks, the last that defines the entry point.
 
-    If none does: the last in Python, else the last. An answer that is Python is all program.
-    Reasoning does not count. Where there is no program: "".
+    If none does: the last in Python, else the last. An answer that compiles is a program as it
+    stands. Reasoning does not count. Where there is no program: "".
     """
     # A byte order mark would be a syntax error.
     whole = completion.lstrip("\ufeff\r\n").rstrip()
@@ -309,44 +326,22 @@ def describe(error):
 
 def run_script(zygote, limits, code, test):
     """Run a program that reads stdin and prints: does it print what is expected?"""
-    expected = one_line(test["output"])
+    expected = text.one_line(test["output"])
     # A process for each test: a script is its process.
     with closing(Program(zygote, limits, code, test["input"])) as program:
         try:
-            # Much white space is fine.
+            # White space does not count, so let there be much of it.
             printed = program.run_script(4 * len(expected) + (1 << 20))
-            if is_same_output(printed, test["output"]):
+            if text.is_same_output(printed, test["output"]):
                 return None  # it passes
-            printed, expected = text.apart(one_line(printed), expected)
+            printed, expected = text.apart(text.one_line(printed), expected)
             event = f"gave '{text.short(printed, 80)}'"  # what came back, beside what was expected
         except ProgramFailed as failed:
             event = str(failed)
         except Exception as error:
             event = f"raised {describe(error)}"
-    given = text.short(one_line(test["input"]), 80)
+    given = text.short(text.one_line(test["input"]), 80)
     return f"input '{given}' {event}, expected '{text.short(expected, 80)}'"
-
-
-def one_line(printed):
-    """A text without its white space, which does not count."""
-    return " ".join(printed.split())
-
-
-def is_same_output(printed, expected):
-    """The comparison of CodeContests: by token, ignoring case, numbers within 1e-5."""
-    tokens, others = printed.lower().split(), expected.lower().split()  # at white space
-    return len(tokens) == len(others) and all(map(is_same_token, tokens, others))
-
-
-def is_same_token(token, other):
-    """Are two words of an output the same? Whole numbers must be equal, however long."""
-    # Python alone reads 1_000 as a number.
-    if token == other or "_" in token + other:
-        return token == other
-    for kind in (int, float):
-        with suppress(ValueError, OverflowError):
-            return abs(kind(token) - kind(other)) < 1e-5
-    return False
 
 
 # ── The verdict on a program, and its reward ─────────────────────────────────────────────────────
@@ -372,8 +367,8 @@ def judge(zygote, problems, limits, task_id, code):
     """Run one program on its tests. Yields the first failure of the public tests, as feedback, or
     None, and then that of the hidden ones.
 
-    Loading and each kind of test have limits["timeout"] CPU seconds each (of a script, each test
-    has), or three times as long asleep. No public test: what loads, passes.
+    The time limit is for loading, and then for all public or all hidden tests together; scripts
+    have it for each test. Without public tests, what loads passes them.
     """
     problem = problems[task_id]
     if is_script(problem):
@@ -423,8 +418,7 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     # The distinct ones, in order. Where there is no code, there is nothing to run.
     verdicts = {program: Verdict(False, False, NO_PROGRAM) for program in programs}
     to_run = [(task_id, code) for task_id, code in verdicts if code]
-    fields = ("entry_point", "setup", *KINDS)
-    needed = {task: {field: problems[task][field] for field in fields} for task, _ in to_run}
+    needed = {task_id: problems[task_id] for task_id, _ in to_run}
     limits = {"timeout": timeout, "memory": memory}  # of each program, in s and MB
 
     # As they come, in the order of the programs.
@@ -489,10 +483,10 @@ def main():
     check_task_ids(args.samples, samples, problems, args.problems)
 
     # Judge each distinct program once, then give every sample its verdict.
-    names = {task_id: problem["entry_point"] for task_id, problem in problems.items()}
     programs = []
-    for task_id, completion in ((sample["task_id"], sample["completion"]) for sample in samples):
-        programs.append((task_id, extract_code(completion, names[task_id])))
+    for sample in samples:
+        entry_point = problems[sample["task_id"]]["entry_point"]
+        programs.append((sample["task_id"], extract_code(sample["completion"], entry_point)))
     limits = (args.timeout, args.workers, args.memory, args.feedback)
     verdicts = execute(problems, programs, *limits, strict=args.require_sandbox)
     steps = []  # the samples, each with its verdict

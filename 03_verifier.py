@@ -19,6 +19,7 @@ WRITES  train: DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, 
         {"epoch": 1, "loss": 0.59, "pairwise": 0.86, "top1": 0.77, "problems": 31, "kept": false},
         which says how well it ranks the programs of so many held-out problems
         score: scored.jsonl, the same steps, each with "score", the raw logit R_φ
+        pairs: prompt, chosen, rejected (chats) for another trainer of reward models, as TRL's
 RUN     in the folder of a run, such as runs/toy (the defaults are the paper's settings):
         python ../../03_verifier.py train --problems problems/train.jsonl \
             --steps base/turn*.steps.jsonl --base base/policy \
@@ -351,29 +352,21 @@ def read_steps(problems_path, step_paths, fields):
     return problems, steps
 
 
-def problems_with_both(programs, path):
-    """{task_id: {code: is it correct?}} of the problems that have pairs; stops without any."""
-    both = {task_id: codes for task_id, codes in programs.items() if len(set(codes.values())) == 2}
-    if both:
-        return both
-
-    # Nothing to learn from: say which kind is missing.
-    kinds = {is_correct for codes in programs.values() for is_correct in codes.values()}
-    problem = "no problem has both a correct and a wrong program"
-    if len(kinds) == 1:
-        problem = f"no program is {'wrong' if True in kinds else 'correct'}"
-    reason = "by fields 'public_passed' and 'hidden_passed', so there is nothing to tell apart"
-    stop(f"{path}: {problem} {reason}; sample more trajectories or other problems")
-
-
 def read_programs(args):
-    """D as ({task_id: problem}, its distinct programs, of the problems that have pairs)."""
+    """D as ({task_id: problem}, {task_id: {code: is it correct?}}), of problems with pairs."""
     outcomes = dict(public_passed=bool, hidden_passed=bool)
     problems, steps = read_steps(args.problems, args.steps, outcomes)
-    return problems, problems_with_both(distinct_programs(steps), args.steps[0])
+    programs = distinct_programs(steps)
+    # Only correct programs, or only wrong ones, teach nothing.
+    both = {task_id: codes for task_id, codes in programs.items() if len(set(codes.values())) == 2}
+    if not both:
+        reason = "no problem has both a correct and a wrong program by 'public_passed' and"
+        stop(f"{args.steps[0]}: {reason} 'hidden_passed'; sample more trajectories or problems")
+    return problems, both
 
 
 def main_train(args):
+    # D as distinct programs, and R_φ before training.
     models.check_target(args.out)
     problems, programs = read_programs(args)
     model, tokenizer = make_verifier(args.base, args.seed)
@@ -421,8 +414,7 @@ def print_training(training, validation, metrics, tokenizer, args):
 
 
 def main_pairs(args):
-    # The same pairs for somebody else's trainer: every row one pair of one problem, held-out groups
-    # left out.
+    # The pairs that `train` could draw, for somebody else's trainer.
     problems, programs = read_programs(args)
     rng = random.Random(args.seed)
     rows = []
@@ -430,8 +422,7 @@ def main_pairs(args):
         problem = problems[task_id]
         if is_held_out(problem.get("group", task_id)):
             continue
-        drawn = draw(codes.items(), args.programs, rng)
-        for right, wrong in itertools.product(*drawn):
+        for right, wrong in itertools.product(*draw(codes.items(), args.programs, rng)):
             question, chosen = as_chat(problem["prompt"], right)
             _, rejected = as_chat(problem["prompt"], wrong)
             rows.append(dict(prompt=[question], chosen=[chosen], rejected=[rejected]))

@@ -184,6 +184,7 @@ def read_examples(paths):
             for field in fields:
                 if not rollout.is_chat(row[field]):
                     stop(f"{where}: field '{field}' is not a chat of role and content")
+            # What else stands there would be imitated, too.
             if [message["role"] for message in row["completion"]] != ["assistant"]:
                 stop(f"{where}: field 'completion' is not one message of the assistant")
             located.append((where, row))
@@ -192,6 +193,7 @@ def read_examples(paths):
 
 def encode_examples(located, model, tokenizer, base):
     """The rows as (ids, n), checked against the context of the model."""
+    # One end token for all, as the template writes it.
     end_id = models.end_token(tokenizer, models.stop_ids(model, tokenizer))
     room = models.context_length(model)
     encoded = {}

@@ -23,7 +23,7 @@ search  READS   problems.jsonl, π, and R_φ (of several verifiers the first pic
         WRITES  eval.jsonl, a row per problem, arm and turn, for example
                 {"rule": "PT+LV", "n": 5, "temperature": 0.7, "variant": "real", "seed": 0,
                  "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
-                 "score": 3.65, …}, …], "picked": 0, "programs_run": 5, …}
+                 "score": 3.14, …}, …], "picked": 0, "programs_run": 5, …}
 report  READS   the folder of a run (or of several, one a seed)
         WRITES  report.md and, beside it, report.svg
 RUN     in the folder of a run, such as runs/toy:
@@ -41,7 +41,6 @@ import gc
 import importlib
 import json
 import os
-import random
 import sys
 from collections import namedtuple
 from math import comb
@@ -321,50 +320,6 @@ def recovery(picks, candidates, turn):
 def is_lost(picks):
     """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
     return float(picks[-1] == (True, False))
-
-
-# ── Intervals ────────────────────────────────────────────────────────────────────────────────────
-
-
-def resample(keys, resamples=1000):
-    """Hierarchical bootstrap: K keys (run, group, task_id) → counts (resamples, K).
-
-    A training seed is one draw, and problems of a group are variants of each other. So: draw runs,
-    then groups of each drawn run, then problems of each drawn group, all with replacement. Count
-    how often each problem is drawn.
-    """
-    tree = {}  # {run: {group: [its problems]}}
-    for k, (run, group, _) in enumerate(keys):
-        tree.setdefault(run, {}).setdefault(group, []).append(k)
-    runs = [list(groups.values()) for groups in tree.values()]
-
-    # Seeded: the same rows give the same intervals, in every report.
-    rng = random.Random(0)
-    drawn = np.zeros((resamples, len(keys)), np.float32)
-    for row in drawn:
-        counts = [0] * len(keys)  # of each problem in this resample
-        for run in rng.choices(runs, k=len(runs)):
-            for group in rng.choices(run, k=len(run)):
-                for problem in rng.choices(group, k=len(group)):
-                    counts[problem] += 1
-        row[:] = counts
-    return drawn
-
-
-def interval(drawn, values, weights=None):
-    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn`.
-
-    → (mean, low, high). The weight is 1, and 0 where the value is nan: it does not count.
-    """
-    weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
-    values = np.nan_to_num(np.asarray(values, float))  # (K,)
-    mean = values.sum() / weights.sum()  # of the problems as they are
-
-    # A resample without any problem that counts is nan, and left out.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = drawn @ np.float32(values) / (drawn @ np.float32(weights))  # (resamples,)
-    low, high = np.nanpercentile(means, [2.5, 97.5])
-    return float(mean), float(low), float(high)
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────

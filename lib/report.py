@@ -6,6 +6,7 @@ as `measures`. A result is an array (K,) over the K problems, nan where a proble
 
 import glob
 import os
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,50 @@ def method_of(policy):
     return policy.rpartition("-")[0] or policy
 
 
+# ── Intervals ────────────────────────────────────────────────────────────────────────────────────
+
+
+def resample(keys, resamples=1000):
+    """Hierarchical bootstrap: K keys (run, group, task_id) → counts (resamples, K).
+
+    A training seed is one draw, and problems of a group are variants of each other. So: draw runs,
+    then groups of each drawn run, then problems of each drawn group, all with replacement. Count
+    how often each problem is drawn.
+    """
+    tree = {}  # {run: {group: [its problems]}}
+    for k, (run, group, _) in enumerate(keys):
+        tree.setdefault(run, {}).setdefault(group, []).append(k)
+    runs = [list(groups.values()) for groups in tree.values()]
+
+    # Seeded: the same rows give the same intervals, in every report.
+    rng = random.Random(0)
+    drawn = np.zeros((resamples, len(keys)), np.float32)
+    for row in drawn:
+        counts = [0] * len(keys)  # of each problem in this resample
+        for run in rng.choices(runs, k=len(runs)):
+            for group in rng.choices(run, k=len(run)):
+                for problem in rng.choices(group, k=len(group)):
+                    counts[problem] += 1
+        row[:] = counts
+    return drawn
+
+
+def interval(drawn, values, weights=None):
+    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn`.
+
+    → (mean, low, high). The weight is 1, and 0 where the value is nan: it does not count.
+    """
+    weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
+    values = np.nan_to_num(np.asarray(values, float))  # (K,)
+    mean = values.sum() / weights.sum()  # of the problems as they are
+
+    # A resample without any problem that counts is nan, and left out.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = drawn @ np.float32(values) / (drawn @ np.float32(weights))  # (resamples,)
+    low, high = np.nanpercentile(means, [2.5, 97.5])
+    return float(mean), float(low), float(high)
+
+
 # ── Reading a run ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -64,7 +109,7 @@ class Results:
 
     def estimate(self, values, weights=None):
         """A result → (mean, low, high)."""
-        return self.measures.interval(self.drawn, values, weights)
+        return interval(self.drawn, values, weights)
 
     def over_problems(self, measure, policy, *more):
         """A measure of the candidates of turn 1 → its result."""
@@ -98,7 +143,7 @@ def read_runs(runs, measures):
     every = (key for picks in results.picks.values() for key in picks)
     results.keys = list(dict.fromkeys(every))
     results.turns = max(len(p) for picks in results.picks.values() for p in picks.values())
-    results.drawn = measures.resample(results.keys)
+    results.drawn = resample(results.keys)
     for who, picks in results.picks.items():
         picks = {key: picks.get(key, []) for key in results.keys}
         carried = [measures.carry_forward(picks[key], results.turns) for key in results.keys]

@@ -5,6 +5,7 @@ it relies on, and writes rows with fields added. Fields that it does not know pa
 """
 
 import json
+import math
 import os
 import sys
 
@@ -92,6 +93,8 @@ def check_numbers(args, may_be_zero=("seed",)):
         for number in value if isinstance(value, list) else [value]:
             if type(number) not in (int, float):
                 continue
+            if not math.isfinite(number):
+                stop(f"--{flag.replace('_', '-')} is {number}: a finite number is expected")
             if number < 0 or (number == 0 and flag not in may_be_zero):
                 stop(f"--{flag.replace('_', '-')} is {number}: too small")
 

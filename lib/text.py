@@ -1,4 +1,4 @@
-"""Text in and out of stage 02: the blocks of code in an answer, one line of feedback."""
+"""Text in and out of stage 02: blocks of code in an answer, output of scripts, feedback."""
 
 import ast
 import functools
@@ -6,6 +6,7 @@ import os
 import re
 import textwrap
 import warnings
+from contextlib import suppress
 from unicodedata import normalize
 
 # ── The fenced blocks of an answer ───────────────────────────────────────────────────────────────
@@ -85,6 +86,31 @@ def split_fence(line):
     return before, mark + after[: len(after) - len(info)], language
 
 
+# ── What a script prints ─────────────────────────────────────────────────────────────────────────
+
+
+def one_line(printed):
+    """A text with single blanks for white space, which does not count."""
+    return " ".join(printed.split())
+
+
+def is_same_output(printed, expected):
+    """The comparison of CodeContests: by token, ignoring case, numbers within 1e-5."""
+    tokens, others = printed.lower().split(), expected.lower().split()  # at white space
+    return len(tokens) == len(others) and all(map(is_same_token, tokens, others))
+
+
+def is_same_token(token, other):
+    """Are two words of an output the same? Two whole numbers must be equal, however long."""
+    # Python alone reads 1_000 as a number.
+    if token == other or "_" in token + other:
+        return token == other
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            return abs(kind(token) - kind(other)) < 1e-5
+    return False
+
+
 # ── One line of feedback ─────────────────────────────────────────────────────────────────────────
 
 
@@ -101,9 +127,9 @@ def show(value, outer=()):
             return f"({join(map(shown, value))}{comma})"
         if type(value) is dict:
             return f"{{{join(f'{shown(key)}: {shown(item)}' for key, item in value.items())}}}"
-        if isinstance(value, (set, frozenset)) and value:
+        if issubclass(type(value), (set, frozenset)) and value:
             items = f"{{{', '.join(sorted(map(shown, value)))}}}"
-            return items if isinstance(value, set) else f"frozenset({items})"
+            return items if issubclass(type(value), set) else f"frozenset({items})"
         return re.sub(" at 0x[0-9a-f]+", "", repr(value))
     except (ValueError, RecursionError):
         # repr stops at 4,300 digits, and where it is nested too deep.

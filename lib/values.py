@@ -137,9 +137,9 @@ class Crossing:
             )
         elif kind in FIXED:
             parts = self.encode_all(FIXED[kind][0](value))
-        elif isinstance(value, type) and CLASSES.get(value.__name__) is value:
+        elif issubclass(type(value), type) and CLASSES.get(value.__name__) is value:
             tag, parts = "class", [value.__name__]
-        elif isinstance(value, ModuleType) and value.__name__ in COMMON.split():
+        elif type(value) is ModuleType and value.__name__ in COMMON.split():
             tag, parts = "module", [value.__name__]
         else:
             tag, parts = self.pack(value)

@@ -6,6 +6,7 @@ Under eight minutes. Prints the table of data/README.md: tokens a second, and th
 card itself was measured to do, in matrix products (training) or in reading memory (sampling).
 """
 
+import functools
 import gc
 import importlib
 import os
@@ -197,7 +198,7 @@ def bench_sampling(reading):
         # A step reads all weights, and the keys and values of every row.
         step = weights + cached * rows * (PROMPT // 2 + NEW / 2)
         for name, work in (("01 rollout", sample), ("generate", generate)):
-            took = seconds(lambda call=work: call(model, prompts, noises), 2)
+            took = seconds(functools.partial(work, model, prompts, noises), 2)
             report(f"{name}, {rows} rows", None, rows * NEW / took, NEW * step / took / reading)
 
 

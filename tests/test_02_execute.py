@@ -879,3 +879,25 @@ def test_what_a_problem_adds_to_all_feedback():
 def test_a_retry_that_is_no_text_is_refused(tmp_path, refused):
     path = write(tmp_path / "p", [problem(retry=["Again."])])
     refused(lambda: ex.read_problems(path), "row 1", "'retry'", "not a text")
+
+
+# ── Problems that are refused ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("test", ["f(1) == 2", "pass", "", "'f(1)'", "assert (f(1) == 2, 'f(1)')"])
+def test_a_test_that_asserts_nothing_is_refused(tmp_path, refused, test):
+    """Every program would be right."""
+    path = write(tmp_path / "p", [problem(), problem("q", hidden=[test])])
+    refused(lambda: ex.read_problems(path), "row 2", "'hidden_tests'", "asserts nothing")
+
+
+@pytest.mark.parametrize("test", ["f(1)", "x = f(1)", "assert f(1), 'x'", "raise SystemExit"])
+def test_a_test_that_may_fail_is_accepted(tmp_path, test):
+    assert "p" in ex.read_problems(write(tmp_path / "p", [problem(public=[test])]))
+
+
+@pytest.mark.parametrize("argument", ["''.join", "[].append", "...", "lambda x: x", "max"])
+def test_what_cannot_be_sent_is_refused_wherever_it_is_written(tmp_path, refused, argument):
+    row = problem(hidden=[f"assert f({argument}) == 2"])
+    path = write(tmp_path / "p", [row])
+    refused(lambda: ex.read_problems(path), "row 1", "'hidden_tests'", "cannot be sent")

@@ -261,8 +261,8 @@ A = [problem("a")]
 @pytest.mark.parametrize(
     "problems, steps, words",
     [
-        (A, [CORRECT], ["s:", "no program is wrong"]),
-        (A, [WRONG, step("a", 2, public=True)], ["s:", "no program is correct"]),
+        (A, [CORRECT], ["s:", "both a correct and a wrong program"]),
+        (A, [WRONG, step("a", 2, public=True)], ["s:", "both a correct and a wrong program"]),
         ([*A, problem("b")], [CORRECT, step("b")], ["no problem has both"]),
         (A, [CORRECT, step("zzz")], ["row 2", "zzz"]),
         (A, [CORRECT, CORRECT], ["row 2", "trajectory"]),
@@ -276,6 +276,30 @@ def test_bad_problems_and_steps_are_refused(tmp_path, tiny, refused, problems, s
     out = tmp_path / "v"
     refused(lambda: run(3, "train", *files, "--base", tiny, "--out", out), *words)
     assert not out.exists()
+
+
+def test_pairs_are_those_of_one_problem(tmp_path):
+    """Every correct program with every wrong one, as TRL's RewardTrainer takes them."""
+    problems = [problem("a", prompt="A?"), problem("b", prompt="B?")]
+    steps = [step("a", k, code=code, public=True, hidden=True) for k, code in enumerate(["1", "2"])]
+    steps += [step("a", 2, code="3"), step("a", 3, code="3", turn=2)]  # one program, twice
+    steps += [step("b", 0, code="4")]  # none is correct
+    files = ["--problems", write(tmp_path / "p", problems), "--steps", write(tmp_path / "s", steps)]
+    run(3, "pairs", *files, "--out", tmp_path / "pairs.jsonl")
+
+    def message(role, content):
+        return [dict(role=role, content=content)]
+
+    wrong = message("assistant", "```python\n3\n```")
+    rows = read(tmp_path / "pairs.jsonl")
+    assert sorted(rows, key=str) == [
+        dict(
+            prompt=message("user", "A?"),
+            chosen=message("assistant", f"```python\n{code}\n```"),
+            rejected=wrong,
+        )
+        for code in ("1", "2")
+    ]
 
 
 def test_what_is_no_verifier_does_not_score(tmp_path, tiny, refused):

@@ -26,7 +26,7 @@ def make_results(keys, right=None, **fields):
     """Results of problems, a run or a group unless named; right: {(policy, arm): (turns, K)}."""
     keys = [key if isinstance(key, tuple) else ("r", key, key) for key in keys]
     results = report.Results(measures=evaluate, runs=["r"], keys=keys, **fields)
-    results.drawn = evaluate.resample(keys)
+    results.drawn = report.resample(keys)
     results.right = right or {}
     results.picks = results.picks or dict.fromkeys(results.right, {})
     if right:

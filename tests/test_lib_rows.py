@@ -130,6 +130,8 @@ def test_rows_of_other_settings_are_not_taken_over(tmp_path):
         (dict(n=[1, 0]), "--n is 0: too small"),
         (dict(seed=-1), "--seed is -1: too small"),
         (dict(lr=0.0), "--lr is 0.0: too small"),
+        (dict(timeout=float("inf")), "--timeout is inf: a finite number"),
+        (dict(beta=float("nan")), "--beta is nan: a finite number"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(refused, flags, words):

@@ -574,3 +574,57 @@ def test_the_limits_hold_without_any_other_part_of_the_cage(tmp_path):
     program.close()
     open_zygote.control.shutdown(socket.SHUT_RDWR)
     assert open_zygote.process.wait(10) == 0
+
+
+@pytest.fixture
+def ask():
+    """ask(code, name): what a program calls so, in a process of its own."""
+    caged = sandbox.Zygote(256)
+    caged.read(caged.control)
+    program = sandbox.Program(caged, LIMITS, "")
+    yield lambda code, name: program.ask("load", code, name)
+    program.close()
+    caged.control.close()
+    caged.process.wait()
+
+
+OWN_NAMES = """
+class Person:
+    def __init__(self, name):
+        self._name, self._number, self._program, self._is_special, self.own = name, 7, "p", 1, "o"
+def f(x):
+    return Person(x)
+class Steps:
+    def __init__(self): self._items, self._count, self.items = [1], 5, [2]
+    def __iter__(self): return self
+    def __next__(self): return 3
+def steps(): return Steps()
+"""
+
+
+def test_attributes_are_the_programs_whatever_they_are_called(ask):
+    """None is taken for what the judge knows of the object."""
+    (f,) = ask(OWN_NAMES, "f")
+    person = f("Bob")
+    assert (person._name, person._number, person._program) == ("Bob", 7, "p")
+    assert (person._is_special, person.own) == (1, "o")
+    person._number = 8
+    assert person._number == 8
+    assert person.__dict__["_name"] == "Bob"
+    assert person.__class__.__name__ == "Person"
+    assert f.__doc__ is None
+    assert not hasattr(person, "name")
+
+
+def test_attributes_of_an_iterator_are_the_programs(ask):
+    (steps,) = ask(OWN_NAMES, "steps")
+    them = steps()
+    assert (them._items, them._count, them.items, next(them)) == ([1], 5, [2], 3)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ExceptionGroup is newer")
+def test_an_exception_that_cannot_be_made_again_is_told_all_the_same(ask):
+    (f,) = ask("def f(): raise ExceptionGroup('all', [ValueError(1)])", "f")
+    with pytest.raises(Exception) as raised:
+        f()
+    assert raised.value.report.startswith("ExceptionGroup: all (1 sub-exception), line 1")
