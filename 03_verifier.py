@@ -322,7 +322,7 @@ def train(model, training, validation, args):
             best = pairwise
             kept = epoch
             state = model.state_dict()
-            weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+            weights = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
     # R_φ is the model of the best epoch.
     model.load_state_dict(weights)

@@ -23,8 +23,8 @@ from lib.rows import check_numbers, stop
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
 
-# Float32 weights, their gradients, AdamW's two moments, and the best epoch's weights (stage 03).
-BYTES_PER_PARAMETER = 20
+# For training: float32 weights, their gradients, and AdamW's two moments. Activations come on top.
+BYTES_PER_PARAMETER = 16
 
 
 def check_chats(tokenizer, end_ids, path):
@@ -78,8 +78,8 @@ def check_room(model, checkpoints, path):
     memory = device_memory(model.device.type) / 1e9
     if needed > memory:
         stop(
-            f"{path}: training takes {needed:.0f} GB of memory ({BYTES_PER_PARAMETER} bytes a "
-            f"parameter), and there are {memory:.0f}; take a smaller model or a larger machine"
+            f"{path}: training takes more than {needed:.0f} GB of memory ({BYTES_PER_PARAMETER} "
+            f"bytes a parameter), there are {memory:.0f}; take a smaller model or a larger machine"
         )
 
     # One more, for a checkpoint is whole before it gets its name.

@@ -79,10 +79,10 @@ def test_a_model_that_cannot_be_sampled_from_is_refused(call, refused, monkeypat
 
 
 def test_too_little_memory_is_refused(call, refused, monkeypatch):
-    # 0.8 million parameters of 20 bytes are 16 MB.
-    monkeypatch.setattr(check, "device_memory", lambda device: 15e6)
-    refused(call, "memory", "20 bytes", "smaller model")
-    monkeypatch.setattr(check, "device_memory", lambda device: 20e6)
+    # 0.82 million parameters of 16 bytes are 13 MB.
+    monkeypatch.setattr(check, "device_memory", lambda device: 12e6)
+    refused(call, "memory", "16 bytes", "smaller model")
+    monkeypatch.setattr(check, "device_memory", lambda device: 14e6)
     call()
 
 
