@@ -64,6 +64,9 @@ class Remote:
         OWN.__set__(self, known)
 
     def __getattribute__(self, name):
+        # isinstance asks for it.
+        if name == "__class__":
+            return type(self)
         return OWN.__get__(self).program.ask("getattr", self, name)
 
     def __setattr__(self, name, value):

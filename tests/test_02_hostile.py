@@ -293,6 +293,7 @@ ORDER = problem(
     hidden=["assert f([[2, 1]]) == [[1, 2]]"],
 )
 WRONG = {
+    "an error whose arguments do not fit": '[null, [], [["ExceptionGroup"], ["a", []], "", 0]]',
     "the wrong answer": "[3, [], null]",
     "not a number": "[NaN, [], null]",
     "an error that is false": "[3, [], false]",
@@ -336,7 +337,6 @@ BROKEN = {
     "an error that is a function": '[null, [], [["print"], [1], "1", 0]]',
     "an error with a number for a name": '[null, [], [[1], [], "", 0]]',
     "an error with a list for a text": '[null, [], [["ValueError"], [], [], 0]]',
-    "an error whose arguments do not fit": '[null, [], [["ExceptionGroup"], ["a", []], "", 0]]',
     "no changes": "[3, null, null]",
     "changes of another form": '[3, {"1": [[1, 3], [1]]}, null]',
     "a change of nothing": "[3, [[]], null]",

@@ -611,7 +611,7 @@ def test_attributes_are_the_programs_whatever_they_are_called(ask):
     person._number = 8
     assert person._number == 8
     assert person.__dict__["_name"] == "Bob"
-    assert person.__class__.__name__ == "Person"
+    assert not isinstance(person, (int, str, type(f)))
     assert f.__doc__ is None
     assert not hasattr(person, "name")
 
