@@ -141,8 +141,9 @@ def enough_memory(purpose):
 
 def own_type(model):
     """The type of the weights in the file that a model was loaded from."""
-    # A configuration has it as torch's type, or as its name.
-    return getattr(torch, str(model.config.dtype).removeprefix("torch."))
+    # A configuration has it as torch's type, or as its name; none, if the model was just made.
+    dtype = model.config.dtype or model.dtype
+    return getattr(torch, str(dtype).removeprefix("torch."))
 
 
 def mixed_precision(model):
