@@ -371,7 +371,7 @@ def main_train(args):
     problems, programs = read_programs(args)
     model, tokenizer = make_verifier(args.base, args.seed)
     if args.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        models.checkpoint_activations(model)
 
     # As token ids, in two parts: what is trained on, and what tells which epoch is best.
     training = []

@@ -246,7 +246,7 @@ def main():
     torch.manual_seed(args.seed)
     model.train()
     if args.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        models.checkpoint_activations(model)
 
     steps = args.steps or max(1, round(args.epochs * len(examples) / args.batch_size))
     batches = make_batches([len(ids) for ids, _ in examples], args.batch_size, steps, args.seed)

@@ -139,6 +139,13 @@ def enough_memory(purpose):
         stop(f"out of memory: no room for {purpose}")
 
 
+def checkpoint_activations(model):
+    """Compute activations anew in the backward pass: a third slower, far less memory."""
+    # Earlier versions of transformers name it after the gradients.
+    older = getattr(model, "gradient_checkpointing_enable", None)
+    getattr(model, "activation_checkpointing_enable", older)()
+
+
 def own_type(model):
     """The type of the weights in the file that a model was loaded from."""
     # A configuration has it as torch's type, or as its name; none, if the model was just made.

@@ -129,7 +129,7 @@ def bench_policy(rate, is_checkpointing, most_tokens):
     """Stage 05: 32 examples a step, of 500 to 800 tokens."""
     model = make(transformers.AutoModelForCausalLM, torch.float32).train()
     if is_checkpointing:
-        model.activation_checkpointing_enable()
+        models.checkpoint_activations(model)
     rng = random.Random(0)
     examples = []
     for _ in range(32):
@@ -154,7 +154,7 @@ def bench_verifier(rate, is_checkpointing):
     model = make(transformers.AutoModelForSequenceClassification, torch.float32)
     model.config.pad_token_id = 0
     if is_checkpointing:
-        model.activation_checkpointing_enable()
+        models.checkpoint_activations(model)
     rng = random.Random(0)
     problems = []
     for _ in range(16):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import chat, read, run, stage, write
 
+from lib import models
 from lib.models import load_policy, stop_ids
 
 rollout = stage(1)
@@ -103,7 +104,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_step(tiny):
     for is_checkpointing in (False, True):
         model, _ = load_policy(str(tiny))
         if is_checkpointing:
-            model.activation_checkpointing_enable()
+            models.checkpoint_activations(model)
         trainings.append(policy.train(model.train(), UNEQUAL[:2], [[0, 1]] * 3, 1e-2, 100))
     assert trainings[0] == pytest.approx(trainings[1], rel=1e-5)
     assert trainings[0][2] < trainings[0][0]
