@@ -39,7 +39,7 @@ make_problems() {
     [ "$SPLIT" = dev ] || [ ! -e problems/humaneval ] || EXAMS=humaneval/
     # What would fail after hours is to fail now. A policy and a verifier an iteration, and π_0's.
     [ -e base/turn1.samples.jsonl ] ||
-      "$PYTHON" "$HERE/lib/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
+      "$PYTHON" "$HERE/data/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
         --problems problems/{train,"$SPLIT"}.jsonl \
         --checkpoints $((1 + 2 * ITERATIONS * $(echo $METHODS | wc -w)))
   else

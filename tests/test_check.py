@@ -1,13 +1,12 @@
-"""lib/check.py: what would fail after hours fails at once, with a line that says what to take."""
+"""data/check.py: what would fail after hours fails at once, with a line that says what to take."""
 
 import shutil
 import sys
 
+import check
 import pytest
 import transformers
 from conftest import problem, read, write
-
-from lib import check
 
 
 @pytest.fixture

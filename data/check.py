@@ -1,6 +1,6 @@
 """Do a model and its problems fit the stages, and this machine? Asked before the first of them.
 
-    python lib/check.py --policy MODEL --problems problems/*.jsonl --max-new-tokens 1000 \\
+    python data/check.py --policy MODEL --problems problems/*.jsonl --max-new-tokens 1000 \\
         --checkpoints 9
 
 What would fail after hours fails here within a minute, with a line that says what to take instead.
