@@ -22,6 +22,9 @@ import re
 
 from common import ASK, execute, make_parser, parse, published, save
 
+from lib.rows import stop
+from lib.text import is_python
+
 URL = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 ROWS = 164
 FIELDS = {
@@ -271,12 +274,12 @@ def split_check(row, found, correct):
         elif not values & shown_correctly:
             public.append(ast.unparse(node).replace("candidate(", f"{name}("))
 
-    # HumanEval/34 has one assert, and it is the docstring's example.
-    if not hidden:
+    # HumanEval/34 has one assert, the docstring's example. What asserts nothing is no test.
+    check.body = hidden
+    if not hidden or not any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         return public, []
 
     # The tests of HumanEval/32 and 38 use helpers that the prompt defines before the function.
-    check.body = hidden
     before = row["prompt"][: row["prompt"].rindex(f"def {name}(")]
     helpers = before if "def " in before else ""
     return public, [f"{helpers}{ast.unparse(tree)}\ncheck({name})"]
@@ -315,13 +318,28 @@ def convert(row, found, correct, hide):
         "setup": "",
         "public_tests": correct + public,
         "hidden_tests": hidden,
-        "reference": row["prompt"] + row["canonical_solution"],
+        "references": [row["prompt"] + row["canonical_solution"]],
     }
+
+
+def check_row(path, number, row):
+    """Stop unless a row's prompt begins its function, and its test defines check(candidate)."""
+    check_prompt(path, number, row)
+    is_check = is_python(row["test"]) and re.search(r"^def check\(", row["test"], re.M)
+    if not is_check:
+        stop(f"{path}, row {number}: field 'test' is not Python that defines check(candidate)")
+
+
+def check_prompt(path, number, row):
+    """Stop unless a row's prompt is Python that ends with the head of the function to write."""
+    begins_it = re.search(rf"^def {re.escape(row['entry_point'])}\(", row["prompt"], re.M)
+    if not begins_it or not is_python(row["prompt"] + "    pass\n"):
+        stop(f"{path}, row {number}: field 'prompt' does not begin the function of 'entry_point'")
 
 
 def main():
     args = parse(make_parser(__doc__, URL))
-    rows = published(URL, args.source, FIELDS, ROWS)
+    rows = published(URL, args.source, FIELDS, ROWS, check=check_row)
     # Read the docstrings generously, then keep what the references confirm.
     found = examples_of(rows)
     correct = correct_examples(rows, found)
