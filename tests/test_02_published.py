@@ -51,7 +51,7 @@ def problems(tmp_path_factory):
     for row in read(SOURCES["mbpp"]):
         if row["task_id"] <= 10:
             p = mbpp.convert(row)
-            found[p["task_id"]] = p
+            found[p["task_id"]] = dict(p, reference=p["references"][0])
     return found
 
 

@@ -187,8 +187,9 @@ def test_problems_of_your_own_are_taken_and_nothing_is_fetched(machine):
     problems.mkdir(parents=True)
     (problems / "test.jsonl").touch()
     machine.bash(PRESET="mbpp")
-    assert not any("data/" in call for call in machine.calls)
-    assert not any("humaneval" in call for call in machine.calls)
+    assert not any("mbpp.py" in call or "humaneval" in call for call in machine.calls)
+    # What the model and the problems must have is asked before anything else.
+    assert machine.calls[0].startswith("data/check.py --policy Qwen/Qwen2.5-1.5B-Instruct")
 
     # HumanEval beside them is searched and reported, too.
     (problems / "humaneval").mkdir()
