@@ -206,7 +206,9 @@ class Host:
         # The same choices on every run.
         if "random" in code:
             random.seed(0)
-        self.execute(code, "solution")
+        # That it exits after its definitions is no failure.
+        with contextlib.suppress(SystemExit):
+            self.execute(code, "solution")
         return self.name(entry_point)
 
     def name(self, name):
@@ -232,6 +234,9 @@ class Host:
         random.seed(0)
         try:
             self.execute(code, "__main__")
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
         finally:
             # As at Python's own end: threads, exit functions, files that are still open.
             if "threading" in sys.modules:
@@ -240,12 +245,11 @@ class Host:
                 step()
 
     def execute(self, code, name):
-        """Execute the code as the module `name`. That it exits in the end is no failure."""
+        """Execute the code as the module `name`."""
         module = ModuleType(name)
         sys.modules[name] = module
         self.names = vars(module)
-        with contextlib.suppress(SystemExit):
-            exec(compile(code, SOURCE, "exec", dont_inherit=True), self.names)
+        exec(compile(code, SOURCE, "exec", dont_inherit=True), self.names)
 
 
 def flush():

@@ -901,3 +901,20 @@ def test_what_cannot_be_sent_is_refused_wherever_it_is_written(tmp_path, refused
     row = problem(hidden=[f"assert f({argument}) == 2"])
     path = write(tmp_path / "p", [row])
     refused(lambda: ex.read_problems(path), "row 1", "'hidden_tests'", "cannot be sent")
+
+
+@pytest.mark.parametrize("end", ["exit()", "exit(0)", "sys.exit(None)", "raise SystemExit"])
+def test_a_script_may_exit(end):
+    p = problem(public=[{"input": "1", "output": "2"}], hidden=[])
+    code = f"import sys\nprint(int(input()) + 1)\n{end}"
+    assert ex.execute({"p": p}, [("p", code)], 3.0, 1)["p", code].public_passed
+
+
+@pytest.mark.parametrize("end", ["exit(1)", "sys.exit('no')", "raise SystemExit(2)"])
+def test_a_script_that_exits_with_a_failure_is_wrong(end):
+    """As for every judge of programming contests: that is a runtime error."""
+    p = problem(public=[{"input": "1", "output": "2"}], hidden=[])
+    code = f"import sys\nprint(int(input()) + 1)\n{end}"
+    verdict = ex.execute({"p": p}, [("p", code)], 3.0, 1)["p", code]
+    assert not verdict.public_passed
+    assert "raised SystemExit" in verdict.feedback
