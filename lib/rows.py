@@ -62,6 +62,9 @@ def check_fields(path, number, row, fields):
             shown = json.dumps(value)[:40]
             expected = getattr(kind, "__name__", "number")
             stop(f"{path}, row {number}: field '{name}' is {shown}, expected type: {expected}")
+        # Nothing is larger than nan, and nothing smaller.
+        if isinstance(value, float) and not math.isfinite(value):
+            stop(f"{path}, row {number}: field '{name}' is {value}, expected a finite number")
 
 
 def check_task_ids(path, rows, problems, problems_path):

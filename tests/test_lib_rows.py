@@ -41,6 +41,8 @@ def test_only_a_newline_ends_a_row(tmp_path):
         ([ROW, "{"], ["row 2: not a line of JSON in UTF-8"]),
         ([ROW, ""], ["row 2: not a line of JSON in UTF-8"]),
         ([ROW, "[" * 100_000], ["row 2: not a line of JSON in UTF-8"]),
+        ([ROW, dict(ROW, score=float("nan"))], ["row 2: field 'score' is nan"]),
+        ([ROW, dict(ROW, score=float("-inf"))], ["row 2: field 'score' is -inf"]),
         ([], ["no rows"]),
     ],
 )
