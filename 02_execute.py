@@ -27,7 +27,7 @@ WRITES  *.steps.jsonl    the sample + code, public_passed, hidden_passed, feedba
 RUN     in the folder of a run, such as runs/toy:
         python ../../02_execute.py --problems problems/train.jsonl \
             --samples base/turn1.samples.jsonl --out try1.steps.jsonl
-COSTS   about 4 ms per distinct program on two cores, and nothing but the standard library
+COSTS   about 3 ms per distinct program on two cores, and nothing but the standard library
 
 DIFFERS FROM THE PAPER'S CODE: there, tests and program share a process, and the verdict is what
 that process prints. Feedback is a raw traceback of any length with random paths in it.
@@ -84,7 +84,7 @@ def find_fault(problem):
                 return f"'{field}': {str(test)[:60]!r} is not Python, or not of the others' form"
             if isinstance(test, str) and does_nothing(test):
                 return f"'{field}': {test[:60]!r} asserts nothing, so every program would be right"
-    # It may be left out.
+    # A problem may have no retry.
     if not isinstance(problem.get("retry", ""), str):
         return f"'retry' is {str(problem['retry'])[:60]}, not a text"
     if not text.is_python(problem["setup"]):
@@ -104,11 +104,11 @@ def is_test(test):
 
 def does_nothing(source):
     """Are there only expressions whose value nobody uses, such as f(1) == 2, or assert (x, y)?"""
-    for line in ast.parse(source).body:
-        # A tuple is always true, and what has a value only is computed in vain.
-        is_tuple = isinstance(line, ast.Assert) and isinstance(line.test, ast.Tuple)
-        is_value = isinstance(line, ast.Expr) and not isinstance(line.value, ast.Call)
-        if not (is_tuple or is_value or isinstance(line, ast.Pass)):
+    for statement in ast.parse(source).body:
+        # A tuple is always true. A call alone may raise, any other expression alone is idle.
+        is_tuple = isinstance(statement, ast.Assert) and isinstance(statement.test, ast.Tuple)
+        is_idle = isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Call)
+        if not (is_tuple or is_idle or isinstance(statement, ast.Pass)):
             return False
     return True
 
@@ -122,7 +122,7 @@ def names_in(tree):
     """The names in a syntax tree, and "…" for what else is no literal: lambda, x.y, an ellipsis."""
     names = set()
     for node in ast.walk(tree):
-        # Names, and what stands for the test's own things.
+        # What is neither a name nor a literal has no id.
         is_ellipsis = getattr(node, "value", None) is Ellipsis
         if is_ellipsis or isinstance(node, (ast.Name, ast.Lambda, ast.Attribute)):
             names.add(getattr(node, "id", "…"))
@@ -367,8 +367,8 @@ def judge(zygote, problems, limits, task_id, code):
     """Run one program on its tests. Yields the first failure of the public tests, as feedback, or
     None, and then that of the hidden ones.
 
-    The time limit is for loading, and then for all public or all hidden tests together; scripts
-    have it for each test. Without public tests, what loads passes them.
+    The time limit is for loading, and then for all public or all hidden tests together. A script
+    has it for each test. Without public tests, what loads passes them.
     """
     problem = problems[task_id]
     if is_script(problem):

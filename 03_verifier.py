@@ -19,7 +19,7 @@ WRITES  train: DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, 
         {"epoch": 1, "loss": 0.59, "pairwise": 0.86, "top1": 0.77, "problems": 31, "kept": false},
         which says how well it ranks the programs of so many held-out problems
         score: scored.jsonl, the same steps, each with "score", the raw logit R_φ
-        pairs: prompt, chosen, rejected (chats) for another trainer of reward models, as TRL's
+        pairs: prompt, chosen, rejected (chats) for another trainer of rewards, such as TRL's
 RUN     in the folder of a run, such as runs/toy (the defaults are the paper's settings):
         python ../../03_verifier.py train --problems problems/train.jsonl \
             --steps base/turn*.steps.jsonl --base base/policy \
@@ -86,11 +86,11 @@ def encode_program(tokenizer, prompt, code):
     return rollout.render(tokenizer, as_chat(prompt, code), reply=False)
 
 
-def draw(codes, most, rng):
-    """At most `most` programs of a problem → (correct, wrong), half of that room for each."""
+def draw(programs, most, rng):
+    """(program, is it correct?) of one problem → [correct, wrong], at most `most` // 2 of each."""
     # A problem with 200 wrong programs must not fill the batch. What counts is the number of
     # pairs, and half and half makes the most of them.
-    kinds = [[code for code, label in codes if label == kind] for kind in (1, 0)]
+    kinds = [[program for program, label in programs if label == kind] for kind in (1, 0)]
     return [rng.sample(kind, min(len(kind), most // 2)) for kind in kinds]
 
 

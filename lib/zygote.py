@@ -1,8 +1,9 @@
 """The program's side of the sandbox: a process that is forked for each program, and its cage.
 
-A zygote is a fresh Python that is kept ready to be forked: 3 ms of CPU per program, where starting
-a new one takes 9. lib/sandbox.py starts it with none of the judge's memory, files and environment.
-All that it imports costs a little in every copy: hence nothing of ours but lib/values.py.
+A zygote is a fresh Python that is kept ready to be forked. A program takes 5 ms of CPU then, its
+judge included, where a new Python for each takes 11. lib/sandbox.py starts it with none of the
+judge's memory, files and environment. All that it imports costs a little in every copy: hence
+nothing of ours but lib/values.py.
 
 A copy executes the program and answers the judge's questions about it, one line of JSON each. The
 cage keeps it off everything else: files (Landlock), processes and the network (seccomp), memory
@@ -235,6 +236,7 @@ class Host:
         try:
             self.execute(code, "__main__")
         except SystemExit as end:
+            # As for a shell: any other status is a failure.
             if end.code not in (None, 0):
                 raise
         finally:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -31,6 +32,10 @@ import time
 from contextlib import closing
 
 from lib.sandbox import Program, ProgramFailed
+
+
+def count_cpus(zygote, shared, limits):
+    yield len(os.sched_getaffinity(0)), len(os.sched_getaffinity(zygote.process.pid))
 
 
 def define(zygote, limits, code):
@@ -523,6 +528,8 @@ def test_the_filter_is_in_force_in_the_process_of_each_program():
         # 2 is a filter. Without the other, the kernel takes none.
         assert status["Seccomp"] == ("0" if "seccomp" in missing else "2")
         assert status["NoNewPrivs"] == "1"
+        # The zygote's and, on top of it, the program's own.
+        assert status.get("Seccomp_filters", "2") == ("0" if "seccomp" in missing else "2")
     caged.control.close()
     caged.process.kill()
     caged.process.wait()
@@ -628,3 +635,23 @@ def test_an_exception_that_cannot_be_made_again_is_told_all_the_same(ask):
     with pytest.raises(Exception) as raised:
         f()
     assert raised.value.report.startswith("ExceptionGroup: all (1 sub-exception), line 1")
+
+
+@linux
+def test_a_judge_and_its_programs_share_one_cpu(works):
+    ((_, (cpus,)),) = sandbox.run_all(works.count_cpus, [[]], None, LIMITS)
+    assert cpus == [1, 1]
+
+
+@linux
+def test_a_call_returns_when_its_judges_have_ended(works):
+    """Not a moment later, so that what follows has the machine to itself."""
+    list(sandbox.run_all(works.count_cpus, [[]] * 4, None, LIMITS, workers=2))
+    judges = []
+    for path in Path("/proc").glob("[0-9]*"):
+        # A process may end while it is looked at.
+        with suppress(OSError):
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and "sandbox" in (path / "cmdline").read_text():
+                judges.append(path.name)
+    assert judges == []
