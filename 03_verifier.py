@@ -74,6 +74,13 @@ def is_held_out(group):
     return hashlib.sha256(group.encode()).digest()[0] < 26
 
 
+def split(problems, task_ids):
+    """Task ids → (those to train on, those held out). A handful is not split."""
+    held_out = [task for task in task_ids if is_held_out(problems[task].get("group", task))]
+    training = [task for task in task_ids if task not in held_out]
+    return (training, held_out) if training else (held_out, [])
+
+
 def as_chat(prompt, code):
     """What R_φ reads: the problem and the program as a chat of one turn."""
     # The code is fenced anew: how the model wrapped it in this completion must not matter.
@@ -81,9 +88,13 @@ def as_chat(prompt, code):
     return [question, dict(role="assistant", content=f"```python\n{code}\n```")]
 
 
-def encode_program(tokenizer, prompt, code):
-    """The same as token ids."""
-    return rollout.render(tokenizer, as_chat(prompt, code), reply=False)
+def encode_program(tokenizer, problem, code, room, path):
+    """The same as token ids, at most `room` of them. path: the file that the problem is from."""
+    ids = rollout.render(tokenizer, as_chat(problem["prompt"], code), reply=False)
+    if len(ids) > room:
+        where = f"{path}, task_id '{problem['task_id']}': field 'prompt' and a program"
+        stop(f"{where} have {len(ids)} tokens, R_φ reads {room}; leave it out")
+    return ids
 
 
 def draw(programs, most, rng):
@@ -189,17 +200,15 @@ def load_verifier(path):
 
 def forward(model, sequences):
     """R_φ of a batch of token sequences → (B,), float32."""
-    # Padded on the right to the longest of them, and masked.
+    # Padded on the right to the longest of them. Attention is causal: no token sees the padding.
     width = max(map(len, sequences))
     pad = model.config.pad_token_id
     padded = [ids + [pad] * (width - len(ids)) for ids in sequences]
-    real = [[1] * len(ids) + [0] * (width - len(ids)) for ids in sequences]
     ids = torch.tensor(padded, device=model.device)  # (B, W)
-    mask = torch.tensor(real, device=model.device)  # (B, W)
 
-    # The head reads the hidden state of the last real token.
+    # The head reads the hidden state of the last token that is not padding.
     with models.mixed_precision(model):
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, 1)
+        logits = model(input_ids=ids, use_cache=False).logits  # (B, 1)
     return logits[:, 0].float()
 
 
@@ -221,10 +230,11 @@ def score_sequences(model, sequences, batch_size, label="scoring"):
     return scores
 
 
-def score_programs(model, tokenizer, programs, problems, batch_size):
-    """R_φ of distinct programs (task_id, code) → list of floats in their order."""
+def score_programs(model, tokenizer, programs, problems, path, batch_size):
+    """R_φ of distinct programs (task_id, code) → floats in order. path: the file of `problems`."""
+    room = models.context_length(model)
     sequences = [
-        encode_program(tokenizer, problems[task_id]["prompt"], code) for task_id, code in programs
+        encode_program(tokenizer, problems[task_id], code, room, path) for task_id, code in programs
     ]
     return score_sequences(model, sequences, batch_size)
 
@@ -287,11 +297,7 @@ def train_epoch(model, problems, optimizer, schedule, rng, args):
             scores = forward(model, batch)  # (B,)
             loss = loss_of(scores, labels, owners)
             loss.backward()
-            # As in the authors' code, a batch of odd programs cannot throw the weights far.
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+            models.take_step(model, optimizer, schedule)
         losses.append(loss.item())
     model.eval()
     return sum(losses) / len(losses)
@@ -374,19 +380,17 @@ def main_train(args):
         models.checkpoint_activations(model)
 
     # As token ids, in two parts: what is trained on, and what tells which epoch is best.
-    training = []
-    validation = []
     room = models.context_length(model)
+    examples = {}
     for task_id, codes in programs.items():
         problem = problems[task_id]
-        sequences = [encode_program(tokenizer, problem["prompt"], code) for code in codes]
-        if max(map(len, sequences)) > room:
-            where = f"{args.problems}, task_id '{task_id}': field 'prompt' and a program"
-            stop(f"{where} exceed the {room} tokens of {args.base}; leave the problem out")
-        part = validation if is_held_out(problem.get("group", task_id)) else training
-        part.append((sequences, list(codes.values())))
-    if not training:  # a handful of problems: nothing to hold out
-        training, validation = validation, []
+        sequences = [
+            encode_program(tokenizer, problem, code, room, args.problems) for code in codes
+        ]
+        examples[task_id] = sequences, list(codes.values())
+    training_ids, held_out = split(problems, programs)
+    training = [examples[task_id] for task_id in training_ids]
+    validation = [examples[task_id] for task_id in held_out]
 
     # Fit R_φ.
     metrics = train(model, training, validation, args)
@@ -418,24 +422,23 @@ def main_pairs(args):
     problems, programs = read_programs(args)
     rng = random.Random(args.seed)
     rows = []
-    for task_id, codes in programs.items():
-        problem = problems[task_id]
-        if is_held_out(problem.get("group", task_id)):
-            continue
-        for right, wrong in itertools.product(*draw(codes.items(), args.programs, rng)):
-            question, chosen = as_chat(problem["prompt"], right)
-            _, rejected = as_chat(problem["prompt"], wrong)
+    training, _ = split(problems, programs)
+    for task_id in training:
+        codes = programs[task_id].items()
+        for right, wrong in itertools.product(*draw(codes, args.programs, rng)):
+            question, chosen = as_chat(problems[task_id]["prompt"], right)
+            _, rejected = as_chat(problems[task_id]["prompt"], wrong)
             rows.append(dict(prompt=[question], chosen=[chosen], rejected=[rejected]))
     write_jsonl(args.out, rows)
     print(f"03 verifier: {len(rows)} pairs of programs → {args.out}")
 
 
 def main_score(args):
-    # Each distinct program gets one score, whatever states it was written in.
     problems, steps = read_steps(args.problems, args.steps, {})
     model, tokenizer = load_verifier(args.verifier)
+    # Each distinct program gets one score, whatever states it was written in.
     programs = list(dict.fromkeys((step["task_id"], step["code"]) for step in steps))
-    scores = score_programs(model, tokenizer, programs, problems, args.score_batch)
+    scores = score_programs(model, tokenizer, programs, problems, args.problems, args.score_batch)
     scores = dict(zip(programs, scores))
 
     # A verifier whose training diverged must not choose what is imitated.
@@ -446,13 +449,10 @@ def main_score(args):
     scored = [dict(step, score=scores[step["task_id"], step["code"]]) for step in steps]
     write_jsonl(args.out, scored)
 
+    print(f"03 verifier: scored {len(programs)} programs of {len(steps)} steps → {args.out}")
     task_id, code = max(programs, key=scores.get)
-    print(
-        f"03 verifier: scored {len(programs)} distinct programs of {len(steps)} steps → {args.out}"
-    )
-    score = scores[task_id, code]
-    prompt = problems[task_id]["prompt"][:120]
-    print(f"  for example, the highest, R_φ = {score:.2f}: {prompt}\n{indent(code)}")
+    highest = f"R_φ = {scores[task_id, code]:.2f}: {problems[task_id]['prompt'][:120]}"
+    print(f"  for example, the highest, {highest}\n{indent(code)}")
 
 
 def parse_args():

@@ -162,10 +162,7 @@ def train(model, examples, batches, peak, most_tokens):
                 loss = loss_of_part(model, [examples[i] for i in part]) / tokens
                 loss.backward()
                 total += loss.item()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # after the last part
-            optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+            models.take_step(model, optimizer, schedule)  # after the last part
         losses.append(total)
     return losses
 

@@ -304,6 +304,19 @@ def pairwise(candidates, which=0):
     return np.nan if accuracy is None else accuracy
 
 
+def repetition(codes, turn):
+    """(Does an episode's answer of a turn hold a program?, the same as the turn before?)
+
+    codes: the programs that it picked, turn by turn. nan if it is over, or has no turn before.
+    """
+    if len(codes) < turn:
+        return np.nan, np.nan
+    code = codes[turn - 1]  # the list counts from 0
+    if turn == 1:
+        return float(code != ""), np.nan
+    return float(code != ""), float(code != "" and code == codes[turn - 2])
+
+
 def recovery(picks, candidates, turn):
     """One-step recoverability: (correct at turn t + 1?, accuracy of fresh samples of turn 1).
 
@@ -355,7 +368,9 @@ def main_search(args):
     def score(programs):
         scores = {program: () for program in programs}
         for model, reader in verifiers:
-            new = verifier.score_programs(model, reader, programs, problems, args.batch_size)
+            new = verifier.score_programs(
+                model, reader, programs, problems, args.problems, args.batch_size
+            )
             scores = {program: (*scores[program], score) for program, score in zip(programs, new)}
         return scores
 

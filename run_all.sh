@@ -17,7 +17,7 @@ main() {
   make_problems                             # x (data/cafe.py), and π_0: school (stage 05)
   rollouts base "$SEED"                     # D ← rollouts of π_0
   verifier base bt base/turn*.steps.jsonl   # R_φ, trained on D
-  meanwhile evaluate base 5 base/verifier   # Algorithm 2: multi-turn best-of-5 with π_0
+  meanwhile evaluate base $N base/verifier  # Algorithm 2: multi-turn best-of-N with π_0
   for method in $METHODS; do
     algorithm_1 "$method"
   done
@@ -45,6 +45,8 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     # π_i: fine-tuned on all (s, y*(x))
     stage 05_train_policy.py --base "$start" --examples "$pi/examples.jsonl" $POLICY_FLAGS \
       --seed "$SEED" --out "$pi/policy"
+    # The last D_i and R_φ serve the search alone, which has nothing to pick where N is 1.
+    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi
     # D ← D ∪ D_i: rollouts of π_i
     rollouts "$pi" $((SEED + 1000 * i))
     D="$D $pi/turn*.steps.jsonl"
@@ -63,7 +65,8 @@ rollouts() {        # rollouts X SEED: T turns of X's policy on all problems →
   local t previous=""
   for t in $(seq "$TURNS"); do
     stage 01_rollout.py --problems problems/train.jsonl --policy "$(policy "$1")" --name "$1" \
-      --trajectories "$TRAJECTORIES" --max-new-tokens "$TOKENS" --seed "$2" $previous \
+      --trajectories "$TRAJECTORIES" --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$2" \
+      $previous \
       --out "$1/turn$t.samples.jsonl"
     # No samples: every trajectory has passed its public tests.
     [ -e "$1/turn$t.samples.jsonl" ] || break
@@ -85,24 +88,25 @@ verifier() {        # verifier X LOSS STEPS…: R_φ → X/verifier, steps with 
 }
 
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N; the first verifier picks
-  local exam
+  local exam verifiers=""
+  [ "$N" = 1 ] || verifiers="--verifier ${*:3}"
   for exam in "" $EXAMS; do
     stage 06_eval.py search --problems "problems/$exam$SPLIT.jsonl" --policy "$(policy "$1")" \
-      --verifier "${@:3}" --name "$1" --turns "$SEARCH_TURNS" --n $2 --controls $CONTROLS \
-      --max-new-tokens "$TOKENS" --seed "$SEED" --out "$exam$1/eval.jsonl"
+      $verifiers --name "$1" --turns "$SEARCH_TURNS" --n $2 --controls $CONTROLS \
+      --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" --out "$exam$1/eval.jsonl"
   done
 }
 
 search_after() {    # search_after METHOD I D…: searches the last policy, and μCode's on the way
   local x=$1-$2
   if [ "$2" -lt "$ITERATIONS" ]; then
-    [ "$1" != mucode ] || meanwhile evaluate "$x" $((MANY > 5 ? 5 : 1)) "$x/verifier"
-  elif [ "$1" = mucode ] && [ "$MANY" -gt 5 ]; then
+    [ "$1" != mucode ] || meanwhile evaluate "$x" $((MANY > N ? N : 1)) "$x/verifier"
+  elif [ "$1" = mucode ] && [ "$MANY" -gt "$N" ]; then
     # Many candidates, picked by three verifiers: of all D by either loss, and of π_0's steps.
     verifier "$x/bce" bce "${@:3}"
-    meanwhile evaluate "$x" "5 $MANY" "$x/verifier" "$x/bce/verifier" base/verifier
+    meanwhile evaluate "$x" "$N $MANY" "$x/verifier" "$x/bce/verifier" base/verifier
   else
-    meanwhile evaluate "$x" 5 "$x/verifier"
+    meanwhile evaluate "$x" "$N" "$x/verifier"
   fi
 }
 

@@ -184,6 +184,17 @@ def warm_up(step, steps):
     return min(rising, falling)
 
 
+def take_step(model, optimizer, schedule):
+    """One step along the gradients that have been added up, clipped to a norm of 1."""
+    # As in the authors' code, a batch of odd examples cannot throw the weights far.
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if not norm.isfinite():
+        stop("the gradient of a step is not a number; train with a lower --lr")
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────
 
 

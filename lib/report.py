@@ -98,7 +98,8 @@ class Results:
     turns: int = 0
     drawn: np.ndarray = None  # (resamples, K): how often each problem is drawn
     picks: dict = field(default_factory=dict)  # (policy, arm) → {key: [(public pass, correct)]}
-    right: dict = field(default_factory=dict)  # (policy, arm) → (turns, K): last pick correct?
+    codes: dict = field(default_factory=dict)  # the same → {key: [the program picked, …]}
+    right: dict = field(default_factory=dict)  # the same → (turns, K): last pick correct?
     turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
     spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
     verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
@@ -180,6 +181,7 @@ def read_policy(results, run, policy):
         # What the episode picked, and what it cost.
         picks = results.picks.setdefault((policy, arm), {}).setdefault(key, [])
         picks.append((best["public_passed"], results.measures.execute.reward(best)))
+        results.codes.setdefault((policy, arm), {}).setdefault(key, []).append(best["code"])
         spent = results.spent.setdefault((policy, arm), [0, 0])
         spent[0] += sum(candidate["tokens"] for candidate in candidates)
         spent[1] += row["programs_run"]
@@ -337,6 +339,25 @@ def feedback_section(results, policies, one):
     )
 
 
+def answers_section(results, policies, single):
+    """By turn: the share of answers with a program, and with the program of the turn before."""
+    head = ["policy", "rule", "turn 1: a program"]
+    for turn in range(2, results.turns + 1):
+        head += [f"turn {turn}: a program", f"turn {turn}: the same again"]
+    rows = []
+    for policy in policies:
+        for arm in single:
+            codes = [results.codes[policy, arm].get(key, []) for key in results.keys]
+            row = [policy, label(arm)]
+            for turn in range(1, results.turns + 1):
+                pairs = [results.measures.repetition(picked, turn) for picked in codes]
+                holds, repeats = np.array(pairs).T
+                row += [share(results, holds), share(results, repeats)]
+            del row[3]  # at turn 1 there is nothing to repeat
+            rows.append(row)
+    return table(head, rows)
+
+
 def recovery_section(results, policies, one):
     """Rec(t): the next turn of open episodes beside fresh samples for the same problems."""
     rows = []
@@ -460,6 +481,7 @@ def write_report(runs, out, measures):
         rules=rules_section(results, last[:2]),
         candidates=candidates_section(results, ours),
         feedback=feedback_section(results, last, one),
+        answers=answers_section(results, last, single),
         recovery=recovery_section(results, last, one),
         verifier=verifier_section(results),
         training="\n".join(training_section(run, measures) for run in runs),

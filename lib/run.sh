@@ -18,7 +18,7 @@ open_run() {
     differences=$(echo "$asked" | diff settings - |
       sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true
     refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them, or" \
-      "choose another folder with RUN=, or, where only SPLIT, SEARCH_TURNS, MANY or CONTROLS" \
+      "choose another folder with RUN=, or, where only SPLIT, SEARCH_TURNS, N, MANY or CONTROLS" \
       "differ, rm -f settings {,humaneval/}*/eval.jsonl there, which keeps the policies"
   fi
   echo "$asked" > settings.part
@@ -60,12 +60,14 @@ stage() {           # stage FILE ARGUMENTS… TARGET: makes TARGET, unless it ex
   echo "  ($((SECONDS - began)) s, $SECONDS s in all)"
 }
 
-# meanwhile evaluate X …: the search of X, beside what follows, on another core. The job has its own
+# meanwhile evaluate X …: the search of X. Where a process has one thread (the café, or real weights
+# on a CPU with OMP_NUM_THREADS=1), it runs beside what follows, on another core. The job has its own
 # process group, so that all of it can be ended; a pipe keeps its progress bars off the screen.
-# A GPU does one thing at a time.
 meanwhile() {
   SEARCHED="$SEARCHED $2"
-  if [ "$PRESET" = mbpp ]; then
+  # A GPU has room for one large model at a time, and all cores do one thing at a time.
+  if [ "${OMP_NUM_THREADS:-}" != 1 ] ||
+    { [ "$PRESET" = mbpp ] && command -v nvidia-smi > /dev/null; }; then
     "$@"
   else
     set -m

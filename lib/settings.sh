@@ -10,13 +10,15 @@
 #   TURNS           T, of a rollout; TRAJECTORIES of each problem; at most TOKENS in a program
 #   SPLIT           the problems of the search: test or dev
 #   SEARCH_TURNS    T, of the search
-#   MANY            N, of μCode's larger search, which also compares verifiers; 5: no such search
+#   N               candidates a turn of the search; 1: no verifier picks, so the last is not made
+#   MANY            those of μCode's larger search, which also compares verifiers; N: no such search
 #   CONTROLS        searches with feedback that is fresh, swapped, failed or removed
 #
 # The café alone:   TRAIN and TEST, problems · SCHOOL, demonstrations · STEPS, of the training of a
 #                   policy · EPOCHS, of that of a verifier
 # PRESET=mbpp:      MODEL, a hub name or folder · LIMIT, problems of each split (0: all) · MBPP and
-#                   HUMANEVAL, local copies · POLICY_FLAGS for stage 05, VERIFIER_FLAGS for stage 03
+#                   HUMANEVAL, local copies · POLICY_FLAGS for stage 05, VERIFIER_FLAGS for stage
+#                   03, SAMPLE_FLAGS for 01 and the search
 
 WHOLE_NUMBER='^(0|[1-9][0-9]*)$'
 SETTINGS=PRESET     # what the folder of a run is bound to, in this order
@@ -25,12 +27,13 @@ SETTINGS=PRESET     # what the folder of a run is bound to, in this order
 
 NUMBERS="SEED ITERATIONS TURNS TRAJECTORIES TOKENS SEARCH_TURNS MANY TRAIN TEST SCHOOL STEPS EPOCHS
   LIMIT"
-WORDS="PRESET METHODS SEEDS SPLIT CONTROLS MODEL HUMANEVAL POLICY_FLAGS VERIFIER_FLAGS"
+WORDS="PRESET METHODS SEEDS SPLIT CONTROLS MODEL HUMANEVAL POLICY_FLAGS VERIFIER_FLAGS
+  SAMPLE_FLAGS"
 
 # Refused is an environment variable whose name is one letter away from a setting's: one too many,
 # one too few, another one, or two that changed places. If that setting is a number, the value must
 # begin with a digit, too: STEP=10 is refused, TOKEN=secret is not. MODE and SPEED are left alone as
-# too common; RUN and MBPP, as too short, are not compared with.
+# too common; N, RUN and MBPP, as too short, are not compared with.
 refuse_misspelt_names() {
   local name setting
   for name in $(compgen -e); do
@@ -98,8 +101,9 @@ refuse_misspelt_names
 PRESET=${PRESET:-toy}
 is_one_of "$PRESET" toy smoke paper mbpp ||
   refuse "PRESET=$PRESET is none of toy, smoke, paper, mbpp"
-[ "$PRESET" = mbpp ] || [ -z "${MODEL:-}${LIMIT:-}${POLICY_FLAGS:-}${VERIFIER_FLAGS:-}" ] ||
-  refuse "MODEL, LIMIT, POLICY_FLAGS and VERIFIER_FLAGS go with PRESET=mbpp"
+for name in MODEL LIMIT SAMPLE_FLAGS POLICY_FLAGS VERIFIER_FLAGS; do
+  [ "$PRESET" = mbpp ] || [ -z "${!name:-}" ] || refuse "$name goes with PRESET=mbpp"
+done
 
 case $PRESET in
   smoke)
@@ -114,7 +118,7 @@ case $PRESET in
   mbpp)
     # Learning rates, epochs and batch sizes are the stages' own, the paper's.
     default MODEL=Qwen/Qwen2.5-1.5B-Instruct LIMIT=0 TRAJECTORIES=15 TOKENS=1000 \
-      VERIFIER_FLAGS=--gradient-checkpointing \
+      SAMPLE_FLAGS="--batch-size 256" VERIFIER_FLAGS=--gradient-checkpointing \
       POLICY_FLAGS="--gradient-checkpointing --tokens-per-pass 8192"
     absolute_path MODEL
     absolute_path MBPP
@@ -123,13 +127,16 @@ case $PRESET in
 esac
 if [ "$PRESET" != mbpp ]; then
   default TRAIN=800 TEST=600 SCHOOL=6000 STEPS=600 EPOCHS=3
+  SAMPLE_FLAGS=""
   default MODEL=base/policy POLICY_FLAGS="--lr 1e-3 --steps $STEPS" \
     VERIFIER_FLAGS="--lr 1e-3 --batch-size 8 --epochs $EPOCHS"
   # Threads that wait for each other after every small matrix crawl on a busy machine.
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 fi
-default SEED=0 SPLIT=test TURNS=3 ITERATIONS=2 TRAJECTORIES=8 TOKENS=48 SEARCH_TURNS=3 MANY=5 \
+default SEED=0 SPLIT=test TURNS=3 ITERATIONS=2 TRAJECTORIES=8 TOKENS=48 SEARCH_TURNS=3 N=5 \
   CONTROLS="fresh swapped"
+default MANY="$N"
+[ "$N" != 1 ] || MANY=1
 
 # Lists and words
 is_one_of "$SPLIT" test dev || refuse "SPLIT=$SPLIT: test or dev is expected"

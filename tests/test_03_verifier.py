@@ -9,13 +9,18 @@ import pytest
 import torch
 from conftest import problem, read, run, stage, step, write
 
-from lib.models import load_tokenizer
+from lib.models import load_tokenizer, save_checkpoint
 
 verifier = stage(3)
 
 
 def sigma(x):
     return 1 / (1 + math.exp(-x))
+
+
+def encode(tokenizer, prompt, code):
+    """As R_φ reads it, in a context without end."""
+    return verifier.encode_program(tokenizer, problem("a", prompt=prompt), code, 1 << 30, "p")
 
 
 # ── Losses and measures ──────────────────────────────────────────────────────────────────────────
@@ -89,7 +94,7 @@ def test_a_tenth_is_held_out_by_group():
 
 def test_it_reads_the_problem_and_one_program(tiny):
     tokenizer = load_tokenizer(str(tiny))
-    ids = verifier.encode_program(tokenizer, "x", "y = 1")
+    ids = encode(tokenizer, "x", "y = 1")
     expected = "<|user|>x<|end|><|assistant|>```python\ny = 1\n```<|end|>"
     assert tokenizer.decode(ids) == expected
 
@@ -133,8 +138,8 @@ def test_the_score_is_read_at_the_last_token_of_the_program(tiny, tmp_path, pad_
     assert model.config.pad_token_id != tokenizer.eos_token_id
 
     # The same program alone, and beside a longer one that it is padded for.
-    short = verifier.encode_program(tokenizer, "x", "y")
-    long = verifier.encode_program(tokenizer, "xyz", "y = 1" * 5)
+    short = encode(tokenizer, "x", "y")
+    long = encode(tokenizer, "xyz", "y = 1" * 5)
     with torch.inference_mode():
         alone = verifier.forward(model, [short])[0].item()
         beside = verifier.forward(model, [long, short])[1].item()
@@ -147,7 +152,7 @@ def test_the_score_is_read_at_the_last_token_of_the_program(tiny, tmp_path, pad_
 def test_scores_do_not_depend_on_the_batch(tiny):
     model, tokenizer = verifier.make_verifier(str(tiny), 0)
     lengths = (1, 5, 3, 8)
-    sequences = [verifier.encode_program(tokenizer, "x" * k, "y" * (9 - k)) for k in lengths]
+    sequences = [encode(tokenizer, "x" * k, "y" * (9 - k)) for k in lengths]
     one_by_one = verifier.score_sequences(model, sequences, 1)
     together = verifier.score_sequences(model, sequences, 4)
     assert one_by_one == pytest.approx(together, abs=1e-5)
@@ -243,7 +248,8 @@ def test_the_same_command_makes_the_same_bytes(tmp_path, tiny, capsys):
 def test_scores_that_are_not_numbers_are_refused(tmp_path, tiny, refused, monkeypatch):
     """A verifier whose training has diverged must not choose the expert's labels."""
     tokenizer = load_tokenizer(str(tiny))
-    monkeypatch.setattr(verifier, "load_verifier", lambda path: (None, tokenizer))
+    model = Namespace(config=Namespace(get_text_config=Namespace))
+    monkeypatch.setattr(verifier, "load_verifier", lambda path: (model, tokenizer))
     monkeypatch.setattr(verifier, "score_sequences", lambda *_: [float("nan")])
     files = ["--problems", write(tmp_path / "p", [problem("a")])]
     files += ["--steps", write(tmp_path / "s", [step("a")])]
@@ -276,6 +282,41 @@ def test_bad_problems_and_steps_are_refused(tmp_path, tiny, refused, problems, s
     out = tmp_path / "v"
     refused(lambda: run(3, "train", *files, "--base", tiny, "--out", out), *words)
     assert not out.exists()
+
+
+def test_a_program_that_exceeds_the_context_is_not_scored(tmp_path, tiny, refused):
+    made = tmp_path / "v"
+    save_checkpoint(*verifier.make_verifier(str(tiny), 0), str(made), [])
+    files = ["--problems", write(tmp_path / "p", [problem("short"), problem("b")])]
+    files += ["--steps", write(tmp_path / "s", [step("short"), step("b", code="7" * 2048)])]
+    out = tmp_path / "o"
+    call = ("score", *files, "--verifier", made, "--out", out)
+    refused(lambda: run(3, *call), "p,", "'b'", "and a program", "2048")
+    assert not out.exists()
+
+
+def test_a_training_that_diverges_ends_at_once(tmp_path, tiny, refused, monkeypatch):
+    """Its weights would be no numbers, and so would all scores."""
+    problems, steps = make_world(2)
+    files = ["--problems", write(tmp_path / "p", problems), "--steps", write(tmp_path / "s", steps)]
+    monkeypatch.setitem(verifier.LOSSES, "bt", lambda scores, *_: scores.sum() * float("nan"))
+    out = tmp_path / "v"
+    call = ("train", *files, "--base", tiny, "--out", out)
+    refused(lambda: run(3, *call), "not a number", "--lr")
+    assert not out.exists()
+
+
+def test_pairs_of_a_handful_of_problems_hold_none_out(tmp_path):
+    """g6 is held out of a larger set (above). Alone it is what there is to train on."""
+    problems, steps = make_world(9)
+    for names, count in [(["t6"], 3), (["t6", "t7"], 3)]:
+        some = [row for row in steps if row["task_id"] in names]
+        files = ["--problems", write(tmp_path / "p", problems), "--steps"]
+        run(3, "pairs", *files, write(tmp_path / "s", some), "--out", tmp_path / "pairs")
+        pairs = read(tmp_path / "pairs")
+        assert len(pairs) == count
+        prompts = {row["prompt"][0]["content"][-1] for row in pairs}
+        assert prompts == {names[-1][-1]}
 
 
 def test_pairs_are_those_of_one_problem(tmp_path):

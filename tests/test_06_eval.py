@@ -419,6 +419,15 @@ def test_recovery_is_the_next_turn_of_open_episodes_beside_fresh_samples():
     assert evaluate.recovery(PICKS["a"], FIVE[:1], 1) == (1.0, NAN)
 
 
+def test_an_answer_without_a_program_repeats_nothing():
+    """An episode of four turns that wrote x, x again, nothing, and nothing."""
+    codes = ["x", "x", "", ""]
+    answers = [evaluate.repetition(codes, turn) for turn in (1, 2, 3, 4, 5)]
+    assert str(answers[0]) == "(1.0, nan)"
+    assert answers[1:4] == [(1.0, 1.0), (0.0, 0.0), (0.0, 0.0)]
+    assert str(answers[4]) == "(nan, nan)"
+
+
 def test_lost_is_a_public_pass_with_a_hidden_fail():
     lost = {task: evaluate.is_lost(picks) for task, picks in PICKS.items()}
     assert lost == {"a": 0.0, "b": 1.0, "c": 0.0}

@@ -174,6 +174,19 @@ def test_recovery_beside_fresh_samples_for_the_same_problems():
     assert second == "| p | 2 | 1 | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | " + SAME + " |  |"
 
 
+def test_the_share_of_answers_with_a_program_and_with_the_last_one():
+    """Turn 2: of two open episodes one repeats itself, one has no program. Turn 3: a new one."""
+    keys = [("r", "g", "a"), ("r", "g", "b"), ("r", "h", "c")]
+    results = make_results(keys)
+    results.turns = 3
+    results.codes = {("p", ONE): dict(zip(keys, [["x", "x", "y"], ["z"], ["x", ""]]))}
+    head, _, row = report.answers_section(results, ["p"], [ONE]).splitlines()
+    assert re.sub(r" \[.*?\]", "", row) == "| p | N = 1 | 100.0 | 50.0 | 50.0 | 100.0 | 0.0 |"
+    assert head.startswith(
+        "| policy | rule | turn 1: a program | turn 2: a program | turn 2: the sa"
+    )
+
+
 def test_accuracy_by_the_number_of_candidates_and_by_verifier():
     """Two verifiers: the first likes the wrong program, the second the correct one."""
     two = [
@@ -343,6 +356,8 @@ def test_rows_become_results(tmp_path):
     assert picks[second, "b", "b"] == [(True, True)]
     assert results.right["mucode-1", GREEDY].tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]
     assert results.right["base", GREEDY].tolist() == [[0, 1, 0, 1], [0, 1, 0, 1]]
+
+    assert results.codes["mucode-1", GREEDY][second, "a", "a"] == ["bad", "good"]
 
     # Three greedy rows a run, of 3 tokens and one program each. Of turn 1, the two candidates.
     assert results.spent["mucode-1", GREEDY] == [2 * 3 * 3, 2 * 3]

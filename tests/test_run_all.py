@@ -132,6 +132,38 @@ def test_the_stages_run_in_the_order_of_the_algorithm(machine):
     assert any("03_verifier.py train" in call and steps in call for call in machine.calls)
 
 
+def test_one_candidate_needs_no_verifier_to_pick(machine):
+    """N = 1: R_φ is what the expert asks, so the last policy's own is not made."""
+    done = machine.bash(PRESET="smoke", ITERATIONS="2", N="1", MANY="7", METHODS="mucode rft")
+    assert done.returncode == 0, done.stderr
+    trained = [call for call in machine.calls if "03_verifier.py train" in call]
+    folders = [re.search("--out (.*)/verifier", call)[1] for call in trained]
+    assert folders == ["base", "mucode-1", "rft-1"]
+    sampled = [call for call in machine.calls if "01_rollout.py" in call]
+    assert {re.search("--name (.*?) ", call)[1] for call in sampled} == set(folders)
+
+    searches = [call for call in machine.calls if "06_eval.py search" in call]
+    assert not any("--verifier" in call for call in searches)
+    names = {re.search("--name (.*?) .*--n (1) ", call)[1] for call in searches}
+    assert names == {"base", "mucode-1", "mucode-2", "rft-2"}
+
+
+@pytest.mark.parametrize("threads, has_gpu", [("2", False), ("1", True)])
+def test_a_search_waits_for_a_gpu_or_for_all_cores(machine, threads, has_gpu):
+    """Beside each other, which of two stages begins is open."""
+    if has_gpu:
+        machine.program("nvidia-smi", "#!/bin/sh\n")
+    settings = dict(PRESET="mbpp", ITERATIONS="1", SPLIT="dev", SAMPLE_FLAGS="--batch-size 9")
+    machine.bash(OMP_NUM_THREADS=threads, **settings)
+    stages = [call for call in machine.calls if call.startswith("0")]
+    first = next(i for i, call in enumerate(stages) if "06_eval.py search" in call)
+    assert "--name base" in stages[first]
+    assert stages[first - 1].startswith("03_verifier.py score")
+    assert stages[first + 1].startswith("04_relabel.py")
+    sampling = [call for call in stages if call.startswith("01") or "search" in call]
+    assert all("--batch-size 9 --seed" in call for call in sampling)
+
+
 def test_existing_outputs_are_skipped(machine):
     machine.bash(PRESET="smoke")
     (machine.run_folder / "mucode-1/scored.jsonl").unlink()
