@@ -31,8 +31,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
   local start=$MODEL                        # π_0, from which every π_i is trained
   local loss=bt                             # the verifier's; METHOD+bce takes the other
   if [[ $method = *+bce ]]; then
-    loss=bce
-    scored=base/bce/scored.jsonl
+    loss=bce scored=base/bce/scored.jsonl
     verifier base/bce bce $D
   fi
 
@@ -45,8 +44,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     # π_i: fine-tuned on all (s, y*(x))
     stage 05_train_policy.py --base "$start" --examples "$pi/examples.jsonl" $POLICY_FLAGS \
       --seed "$SEED" --out "$pi/policy"
-    # The last D_i and R_φ serve the search alone, which has nothing to pick where N is 1.
-    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi
+    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi   # see N
     # D ← D ∪ D_i: rollouts of π_i
     rollouts "$pi" $((SEED + 1000 * i))
     D="$D $pi/turn*.steps.jsonl"
@@ -66,8 +64,7 @@ rollouts() {        # rollouts X SEED: T turns of X's policy on all problems →
   for t in $(seq "$TURNS"); do
     stage 01_rollout.py --problems problems/train.jsonl --policy "$(policy "$1")" --name "$1" \
       --trajectories "$TRAJECTORIES" --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$2" \
-      $previous \
-      --out "$1/turn$t.samples.jsonl"
+      $previous --out "$1/turn$t.samples.jsonl"
     # No samples: every trajectory has passed its public tests.
     [ -e "$1/turn$t.samples.jsonl" ] || break
     stage 02_execute.py --problems problems/train.jsonl --samples "$1/turn$t.samples.jsonl" \
@@ -88,12 +85,12 @@ verifier() {        # verifier X LOSS STEPS…: R_φ → X/verifier, steps with 
 }
 
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N; the first verifier picks
-  local exam verifiers=""
-  [ "$N" = 1 ] || verifiers="--verifier ${*:3}"
+  local exam
   for exam in "" $EXAMS; do
     stage 06_eval.py search --problems "problems/$exam$SPLIT.jsonl" --policy "$(policy "$1")" \
-      $verifiers --name "$1" --turns "$SEARCH_TURNS" --n $2 --controls $CONTROLS \
-      --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" --out "$exam$1/eval.jsonl"
+      $([ "$N" = 1 ] || echo --verifier "${@:3}") --name "$1" --n $2 --controls $CONTROLS \
+      --turns "$SEARCH_TURNS" --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" \
+      --out "$exam$1/eval.jsonl"
   done
 }
 
