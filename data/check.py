@@ -1,13 +1,15 @@
 """Do a model and its problems fit the stages, and this machine? Asked before the first of them.
 
-    python data/check.py --policy MODEL --problems problems/*.jsonl --max-new-tokens 1000 \\
-        --checkpoints 9
+    python data/check.py --policy MODEL --problems problems/train.jsonl problems/test.jsonl \\
+        --max-new-tokens 1000 --checkpoints 9
 
 What would fail after hours fails here within a minute, with a line that says what to take instead.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import shutil
 import sys
@@ -22,9 +24,23 @@ from lib.rows import check_numbers, stop
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
+verifier = importlib.import_module("03_verifier")
+policy = importlib.import_module("05_train_policy")
 
 # For training: float32 weights, their gradients, and AdamW's two moments. Activations come on top.
 BYTES_PER_PARAMETER = 16
+
+
+def check_flags(name, flags, stage, needed):
+    """Does a stage take the flags that a setting of run_all.sh gives it? needed: its others."""
+    sys.argv = [os.path.basename(stage.__file__), *needed.split(), *flags.split()]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            stage.parse_args()
+    except SystemExit:
+        reason = said.getvalue().strip().splitlines()[-1]
+        stop(f"{name}={flags}: {reason}")
 
 
 def check_chats(tokenizer, end_ids, path):
@@ -69,6 +85,11 @@ def device_memory(device):
         return torch.cuda.mem_get_info()[1]
     if device == "mps":
         return torch.mps.recommended_max_memory()
+    # What is free, where the system tells, and all there is elsewhere.
+    if os.path.exists("/proc/meminfo"):
+        with open("/proc/meminfo") as file:
+            kilobytes = {line.split(":")[0]: line.split()[1] for line in file}
+        return int(kilobytes["MemAvailable"]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -100,14 +121,23 @@ def parse_args():
     add("--problems", required=True, nargs="+", help="problems.jsonl")
     add("--max-new-tokens", type=int, required=True, help="per completion")
     add("--checkpoints", type=int, required=True, help="how many the run will write")
+    add("--sample-flags", default="", help="for stage 01 and the search")
+    add("--verifier-flags", default="", help="for stage 03")
+    add("--policy-flags", default="", help="for stage 05")
     args = parser.parse_args()
     check_numbers(args)
     return args
 
 
 def main():
-    # The problems by themselves: their form, and their references.
+    # The flags of the stages.
     args = parse_args()
+    rows = "--problems p --out o"
+    check_flags("SAMPLE_FLAGS", args.sample_flags, rollout, f"{rows} --policy p")
+    check_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, f"train {rows} --steps s --base b")
+    check_flags("POLICY_FLAGS", args.policy_flags, policy, "--base b --examples e --out o")
+
+    # The problems by themselves: their form, and their references.
     files = {path: execute.read_problems(path).values() for path in args.problems}
 
     # The model: what stages 01, 03 and 05 will ask of it.

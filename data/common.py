@@ -23,6 +23,8 @@ execute = importlib.import_module("02_execute")
 ASK = "\n\nReturn the whole program in one ```python block."
 # And what is added to all feedback on one: without it, models explain.
 RETRY = "Fix the program. Return the whole program in one ```python block."
+# What to do where the published file cannot be fetched.
+OWN_FILE = "--source (for run_all.sh: MBPP=, HUMANEVAL=) takes a file that you have"
 
 
 def make_parser(doc, fetched_from):
@@ -76,7 +78,7 @@ def published(url, source, fields, count, key="task_id", check=None):
                 file = unpack(file, folder)
             rows = read_rows(file, path)
         except (OSError, EOFError) as error:
-            stop(f"{path}: {error}; --source takes a file that you have")
+            stop(f"{path}: {error}; {OWN_FILE}")
 
     # The form of each row, before any of them is converted.
     seen = set()
@@ -91,10 +93,7 @@ def published(url, source, fields, count, key="task_id", check=None):
 
     # A page of HTML or a file of another version must not pass as the published one.
     if not source and len(rows) != count:
-        stop(
-            f"{url}: {len(rows)} rows, not the {count} that were published; "
-            "--source takes a file that you have"
-        )
+        stop(f"{url}: {len(rows)} rows, not the {count} that were published; {OWN_FILE}")
     return rows
 
 

@@ -39,7 +39,7 @@ def from_pretrained(kind, path, what, **options):
         return kind.from_pretrained(path, **options)
     except (OSError, ValueError) as error:
         reason = "no such folder, and no hub was reached that has a model of that name"
-        if os.path.isdir(path):
+        if os.path.isdir(path) or "gated" in str(error):
             reason = str(error).strip().splitlines()[0]
         stop(f"{path}: no {what} loads from here ({reason})")
     finally:
@@ -98,6 +98,8 @@ def load_policy(path):
     """π from a checkpoint folder or hub name, in the type of its weights → (model, tokenizer)."""
     tokenizer = load_tokenizer(path)
     model = from_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto")
+    if "ForSequenceClassification" in str(model.config.architectures):
+        stop(f"{path}: a verifier, which writes no programs; give a policy")
     with enough_memory(f"the weights of {path}; take a smaller model"):
         return model.to(pick_device()).eval(), tokenizer
 

@@ -18,8 +18,8 @@ open_run() {
     differences=$(echo "$asked" | diff settings - |
       sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true
     refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them, or" \
-      "choose another folder with RUN=, or, where only SPLIT, SEARCH_TURNS, N, MANY or CONTROLS" \
-      "differ, rm -f settings {,humaneval/}*/eval.jsonl there, which keeps the policies"
+      "choose another folder with RUN=, or keep what is made: rm settings there and, if SPLIT," \
+      "SEARCH_TURNS, N, MANY or CONTROLS differ, rm -f {,humaneval/}*/eval.jsonl"
   fi
   echo "$asked" > settings.part
   mv settings.part settings
@@ -32,6 +32,8 @@ make_problems() {
   if [ "$PRESET" = mbpp ]; then
     # Your own problems are taken where they are. MODEL is π_0.
     if [ ! -e problems/test.jsonl ]; then
+      [ ! -e problems/train.jsonl ] ||
+        refuse "RUN=$RUN has problems/train.jsonl and no problems/test.jsonl; lay both, or neither"
       "$PYTHON" "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" \
         --out problems/humaneval
       "$PYTHON" "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
@@ -40,7 +42,8 @@ make_problems() {
     # What would fail after hours is to fail now. A policy and a verifier an iteration, and π_0's.
     [ -e base/turn1.samples.jsonl ] ||
       "$PYTHON" "$HERE/data/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
-        --problems problems/{train,"$SPLIT"}.jsonl \
+        --problems problems/{train,"$SPLIT"}.jsonl --sample-flags="$SAMPLE_FLAGS" \
+        --policy-flags="$POLICY_FLAGS" --verifier-flags="$VERIFIER_FLAGS" \
         --checkpoints $((1 + 2 * ITERATIONS * $(echo $METHODS | wc -w)))
   else
     # π_0 of the café has been to school, and has not met the customers.

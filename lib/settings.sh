@@ -10,15 +10,16 @@
 #   TURNS           T, of a rollout; TRAJECTORIES of each problem; at most TOKENS in a program
 #   SPLIT           the problems of the search: test or dev
 #   SEARCH_TURNS    T, of the search
-#   N               candidates a turn of the search; 1: no verifier picks, so the last is not made
+#   N               candidates a turn of the search; 1 leaves out the verifier, which then has
+#                   nothing to pick, and the training of that of the last policy
 #   MANY            those of μCode's larger search, which also compares verifiers; N: no such search
-#   CONTROLS        searches with feedback that is fresh, swapped, failed or removed
+#   CONTROLS        searches with feedback that is fresh, swapped, failed or removed; or none
 #
 # The café alone:   TRAIN and TEST, problems · SCHOOL, demonstrations · STEPS, of the training of a
 #                   policy · EPOCHS, of that of a verifier
 # PRESET=mbpp:      MODEL, a hub name or folder · LIMIT, problems of each split (0: all) · MBPP and
-#                   HUMANEVAL, local copies · POLICY_FLAGS for stage 05, VERIFIER_FLAGS for stage
-#                   03, SAMPLE_FLAGS for 01 and the search
+#                   HUMANEVAL, local copies · SAMPLE_FLAGS for stage 01 and the search,
+#                   VERIFIER_FLAGS for 03, POLICY_FLAGS for 05, each in place of the preset's
 
 WHOLE_NUMBER='^(0|[1-9][0-9]*)$'
 SETTINGS=PRESET     # what the folder of a run is bound to, in this order
@@ -104,6 +105,9 @@ is_one_of "$PRESET" toy smoke paper mbpp ||
 for name in MODEL LIMIT SAMPLE_FLAGS POLICY_FLAGS VERIFIER_FLAGS; do
   [ "$PRESET" = mbpp ] || [ -z "${!name:-}" ] || refuse "$name goes with PRESET=mbpp"
 done
+for name in TRAIN TEST SCHOOL STEPS EPOCHS; do
+  [ "$PRESET" != mbpp ] || [ -z "${!name:-}" ] || refuse "$name goes with the café, not with mbpp"
+done
 
 case $PRESET in
   smoke)
@@ -121,8 +125,10 @@ case $PRESET in
       SAMPLE_FLAGS="--batch-size 256" VERIFIER_FLAGS=--gradient-checkpointing \
       POLICY_FLAGS="--gradient-checkpointing --tokens-per-pass 8192"
     absolute_path MODEL
-    absolute_path MBPP
-    absolute_path HUMANEVAL
+    for name in MBPP HUMANEVAL; do
+      [ -z "${!name:-}" ] || [ -e "${!name}" ] || refuse "$name=${!name}: no such file"
+      absolute_path "$name"
+    done
     ;;
 esac
 if [ "$PRESET" != mbpp ]; then
@@ -140,6 +146,7 @@ default MANY="$N"
 
 # Lists and words
 is_one_of "$SPLIT" test dev || refuse "SPLIT=$SPLIT: test or dev is expected"
+[ "$CONTROLS" != none ] || CONTROLS=""
 for control in $CONTROLS; do
   grep -q "^    \"$control\":" "$HERE/06_eval.py" ||
     refuse "CONTROLS: '$control' is no row of CONTROLS in 06_eval.py"

@@ -15,9 +15,9 @@ def call(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "train.jsonl", [problem(prompt="f(xs): the sum of the numbers")])
 
-    def check_model(model=tiny, problems=path, tokens=48, checkpoints=3):
+    def check_model(model=tiny, problems=path, tokens=48, checkpoints=3, more=()):
         flags = ["--policy", model, "--problems", problems, "--max-new-tokens", tokens]
-        flags += ["--checkpoints", checkpoints]
+        flags += ["--checkpoints", checkpoints, *more]
         monkeypatch.setattr(sys, "argv", ["check.py", *map(str, flags)])
         check.main()
 
@@ -38,6 +38,17 @@ def test_what_fits_is_told_in_a_line(call, capsys):
     assert line.count("\n") == 1
     assert "0.8 M parameters" in line and "float32" in line
     assert "<|end|>" in line and "GB of memory" in line and "GB of disk" in line
+
+
+def test_flags_that_a_stage_does_not_take_are_refused(call, refused):
+    """A folder is bound to its flags: they must not fail after the rollouts."""
+    call(more=["--policy-flags=--lr 1e-5 --steps 9", "--verifier-flags=--loss bce"])
+    for flag, words in [
+        ("--policy-flags=--learning-rate 1e-5", ["POLICY_FLAGS", "05_train_policy.py", "-rate"]),
+        ("--verifier-flags=--epochs 0", ["VERIFIER_FLAGS", "--epochs is 0"]),
+        ("--sample-flags=--batch-size many", ["SAMPLE_FLAGS", "--batch-size", "many"]),
+    ]:
+        refused(lambda flag=flag: call(more=[flag]), *words)
 
 
 def test_a_template_that_cannot_render_a_second_turn_is_refused(call, tiny, tmp_path, refused):

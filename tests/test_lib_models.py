@@ -33,6 +33,23 @@ def test_a_classifier_says_whether_its_head_was_trained(tiny, tmp_path):
     assert torch.equal(trained.score.weight, model.score.weight)
 
 
+def test_a_verifier_is_no_policy(tiny, tmp_path, refused):
+    """Its file has no head for tokens. A random one would write noise, without a word."""
+    tokenizer = models.load_tokenizer(str(tiny))
+    model, _ = models.load_classifier(str(tiny))
+    path = str(tmp_path / "verifier")
+    models.save_checkpoint(model, tokenizer, path)
+    refused(lambda: models.load_policy(path), "verifier", "policy")
+
+
+def test_a_model_behind_a_login_is_not_called_unknown(refused, monkeypatch):
+    def from_pretrained(path, **_):
+        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it.")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", from_pretrained)
+    refused(lambda: models.load_tokenizer("meta/llama"), "meta/llama", "gated repo")
+
+
 def test_what_does_not_load_is_refused(tiny, tmp_path, refused):
     none = str(tmp_path / "none")
     refused(lambda: models.load_tokenizer(none), none, "no tokenizer", "no such folder")

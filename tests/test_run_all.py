@@ -163,6 +163,11 @@ def test_a_search_waits_for_a_gpu_or_for_all_cores(machine, threads, has_gpu):
     sampling = [call for call in stages if call.startswith("01") or "search" in call]
     assert all("--batch-size 9 --seed" in call for call in sampling)
 
+    # The same flags are checked before the rollouts.
+    (check,) = (call for call in machine.calls if "data/check.py" in call)
+    assert "--sample-flags=--batch-size 9 --policy-flags=--gradient-checkpointing --tok" in check
+    assert "--verifier-flags=--gradient-checkpointing --checkpoints 3" in check
+
 
 def test_existing_outputs_are_skipped(machine):
     machine.bash(PRESET="smoke")
@@ -232,6 +237,22 @@ def test_problems_of_your_own_are_taken_and_nothing_is_fetched(machine):
     assert machine.calls[-1].endswith("report --run ./humaneval/ --out humaneval/report.md")
 
 
+def test_half_of_your_own_problems_is_refused(machine):
+    """What would be fetched for the other half would take their place."""
+    (machine.run_folder / "problems").mkdir(parents=True)
+    (machine.run_folder / "problems/train.jsonl").touch()
+    done = machine.bash(PRESET="mbpp")
+    assert done.returncode == 2
+    assert "problems/test.jsonl" in done.stderr
+    assert machine.calls == []
+
+
+def test_a_run_without_controls(machine):
+    machine.bash(PRESET="smoke", CONTROLS="none")
+    searches = [call for call in machine.calls if "06_eval.py search" in call]
+    assert all("--controls --turns" in call for call in searches)
+
+
 def test_a_search_that_fails_beside_the_training_is_not_overlooked(machine):
     done = machine.bash(PRESET="smoke", FAILS="06_eval.py search")
     assert done.returncode == 2
@@ -265,6 +286,9 @@ def test_a_stage_that_fails_ends_the_run(machine):
         ({"SEEDS": "0 01"}, ["SEEDS", "'01'"]),
         ({"LIMIT": "20"}, ["PRESET=mbpp"]),
         ({"MODEL": "gpt2"}, ["PRESET=mbpp"]),
+        ({"SAMPLE_FLAGS": "--batch-size 9"}, ["PRESET=mbpp"]),
+        ({"PRESET": "mbpp", "EPOCHS": "3"}, ["EPOCHS", "café"]),
+        ({"PRESET": "mbpp", "HUMANEVAL": "/nofile"}, ["HUMANEVAL=/nofile"]),
         ({"SPLIT": "train"}, ["SPLIT=train"]),
         ({"CONTROLS": "fresh frsh"}, ["'frsh'"]),
         ({"METHODS": "mucode ppo"}, ["'ppo'"]),
