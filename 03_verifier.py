@@ -20,7 +20,7 @@ WRITES  train: DIR/ (AutoModelForSequenceClassification) and DIR/metrics.jsonl, 
         which says how well it ranks the programs of so many held-out problems
         score: scored.jsonl, the same steps, each with "score", the raw logit R_φ
         pairs: prompt, chosen, rejected (chats) for another trainer of rewards, such as TRL's
-RUN     in the folder of a run, such as runs/toy (the defaults are the paper's settings):
+RUN     in the folder of a run, such as runs/toy (the defaults are for pretrained models):
         python ../../03_verifier.py train --problems problems/train.jsonl \
             --steps base/turn*.steps.jsonl --base base/policy \
             --lr 1e-3 --batch-size 8 --epochs 3 --out try-verifier
