@@ -44,7 +44,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     # π_i: fine-tuned on all (s, y*(x))
     stage 05_train_policy.py --base "$start" --examples "$pi/examples.jsonl" $POLICY_FLAGS \
       --seed "$SEED" --out "$pi/policy"
-    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi   # see N
+    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi  # N: lib/settings.sh
     # D ← D ∪ D_i: rollouts of π_i
     rollouts "$pi" $((SEED + 1000 * i))
     D="$D $pi/turn*.steps.jsonl"
@@ -86,7 +86,7 @@ verifier() {        # verifier X LOSS STEPS…: R_φ → X/verifier, steps with 
 
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N; the first verifier picks
   local exam
-  for exam in "" $EXAMS; do
+  for exam in "" $EXAMS; do     # EXAMS: humaneval/, where there is one
     stage 06_eval.py search --problems "problems/$exam$SPLIT.jsonl" --policy "$(policy "$1")" \
       $([ "$N" = 1 ] || echo --verifier "${@:3}") --name "$1" --n $2 --controls $CONTROLS \
       --turns "$SEARCH_TURNS" --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" \
