@@ -39,6 +39,7 @@ DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are pa
 import argparse
 import gc
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -48,7 +49,7 @@ from math import comb
 import numpy as np
 
 from lib.report import label, write_report
-from lib.rows import check_numbers, indent, write_jsonl
+from lib.rows import check_numbers, finished_rows, indent, log_rows, write_jsonl
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
@@ -240,19 +241,30 @@ def judge_candidates(problems, drawn, judge, score, programs):
     return candidates
 
 
-def sample_draws(wanted, sample_states):
-    """`sample` of search: a call of stage 01's sampler for each temperature."""
-    drawn = {}
-    for temperature in sorted({draw.temperature for draw in wanted}):
+def sample_draws(wanted, sample_states, out, settings):
+    """`sample` of search. What a call that was cut off had drawn is read from OUT.part."""
+    finished = finished_rows(out, settings)
+    drawn = {Draw(*row[:4]): row[4:] for row in finished}
+    todo = {draw: turn for draw, turn in wanted.items() if draw not in drawn}
+
+    # Every draw is on disk before the next batch begins.
+    for row in log_rows(out, settings, itertools.chain(finished, draw_all(todo, sample_states))):
+        drawn[Draw(*row[:4])] = row[4:]
+    return {draw: drawn[draw] for draw in wanted}
+
+
+def draw_all(todo, sample_states):
+    """{Draw: turn} → (*draw, messages, completion, tokens) of each, as batches finish."""
+    # A call of stage 01's sampler for each temperature.
+    for temperature in sorted({draw.temperature for draw in todo}):
         # States as in stage 01. Candidates of equal ones differ by their noise alone.
-        draws = [draw for draw in wanted if draw.temperature == temperature]
+        draws = [draw for draw in todo if draw.temperature == temperature]
         states = []
         for draw in draws:
-            key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=wanted[draw])
+            key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=todo[draw])
             states.append(dict(key, messages=json.loads(draw.state)))
         for i, completion, tokens in sample_states(states, temperature):
-            drawn[draws[i]] = states[i]["messages"], completion, tokens
-    return drawn
+            yield *draws[i], states[i]["messages"], completion, tokens
 
 
 # ── Measures, for one problem: lib/report.py asks for them ───────────────────────────────────────
@@ -357,9 +369,12 @@ def main_search(args):
     sample_states, _ = rollout.make_sampler(problems.values(), args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
-    # How candidates are made.
+    # How candidates are made. What does not change them is no part of the settings.
+    neutral = ("out", "main", "batch_size", "concurrency", "workers")
+    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
+
     def sample(wanted):
-        return sample_draws(wanted, sample_states)
+        return sample_draws(wanted, sample_states, args.out, settings)
 
     def judge(programs):
         strict = args.require_sandbox
@@ -367,10 +382,9 @@ def main_search(args):
 
     def score(programs):
         scores = {program: () for program in programs}
+        known = problems, args.problems
         for model, reader in verifiers:
-            new = verifier.score_programs(
-                model, reader, programs, problems, args.problems, args.batch_size
-            )
+            new = verifier.score_programs(model, reader, programs, *known, args.batch_size)
             scores = {program: (*scores[program], score) for program, score in zip(programs, new)}
         return scores
 

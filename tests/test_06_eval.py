@@ -212,14 +212,16 @@ def test_a_row_holds_the_state_that_was_sampled_from():
     assert all(row["messages"] == chat("short") for row in rows)
 
 
-def test_a_draw_is_sampled_as_a_row_of_stage_01():
+LONG, SHORT = json.dumps(chat("x", "y1", "o1")), json.dumps(chat("x"))
+WANTED = {
+    evaluate.Draw("a", 0.7, LONG, 0): 2,
+    evaluate.Draw("a", 0.0, SHORT, 0): 1,
+    evaluate.Draw("b", 0.7, SHORT, 4): 3,
+}
+
+
+def test_a_draw_is_sampled_as_a_row_of_stage_01(tmp_path):
     """Each temperature in its own call, and answers in any order."""
-    long, short = chat("x", "y1", "o1"), chat("x")
-    wanted = {
-        evaluate.Draw("a", 0.7, json.dumps(long), 0): 2,
-        evaluate.Draw("a", 0.0, json.dumps(short), 0): 1,
-        evaluate.Draw("b", 0.7, json.dumps(short), 4): 3,
-    }
 
     def sample_states(states, temperature):
         for i, state in reversed(list(enumerate(states))):
@@ -228,16 +230,41 @@ def test_a_draw_is_sampled_as_a_row_of_stage_01():
             state["messages"] = state["messages"][:1]
             yield i, f"{key} at {temperature}", i
 
-    assert evaluate.sample_draws(wanted, sample_states) == dict(
-        zip(
-            wanted,
-            [
-                (short, "('a', 0, 2) at 0.7", 0),
-                (short, "('a', 0, 1) at 0.0", 0),
-                (short, "('b', 4, 3) at 0.7", 1),
-            ],
-        )
-    )
+    short = chat("x")
+    answers = [
+        [short, "('a', 0, 2) at 0.7", 0],
+        [short, "('a', 0, 1) at 0.0", 0],
+        [short, "('b', 4, 3) at 0.7", 1],
+    ]
+    drawn = evaluate.sample_draws(WANTED, sample_states, str(tmp_path / "o"), {})
+    assert list(drawn) == list(WANTED)
+    assert [list(answer) for answer in drawn.values()] == answers
+
+
+def test_a_search_that_was_cut_off_draws_the_rest(tmp_path):
+    """The second call fails after one draw. The third asks for the other two, and no more."""
+    out = str(tmp_path / "eval.jsonl")
+    asked = []
+
+    def sample_states(states, temperature, most=9):
+        for i, state in enumerate(states):
+            if len(asked) == most:
+                raise RuntimeError("cut off")
+            asked.append((state["task_id"], temperature))
+            yield i, state["task_id"], len(asked)
+
+    with pytest.raises(RuntimeError):
+        evaluate.sample_draws(WANTED, lambda *call: sample_states(*call, most=1), out, {"seed": 0})
+    assert asked == [("a", 0.0)]
+    whole = evaluate.sample_draws(WANTED, sample_states, out, {"seed": 0})
+    assert asked[1:] == [("a", 0.7), ("b", 0.7)]
+    assert [tokens for _, _, tokens in whole.values()] == [2, 1, 3]
+
+    # Nothing is left to draw; and with another seed everything is.
+    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 0})
+    assert len(asked) == 3
+    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 1})
+    assert len(asked) == 6
 
 
 def test_each_distinct_program_is_judged_and_scored_once():
@@ -363,8 +390,8 @@ def test_more_candidates_begin_with_those_of_fewer(tiny):
 
     def sample(n, temperature=0.7, turn=1):
         wanted = {evaluate.Draw("a", temperature, state, i): turn for i in range(n)}
-        drawn = evaluate.sample_draws(wanted, sample_states)
-        return [drawn[draw][1] for draw in wanted]
+        drawn = {row[:4]: row[5] for row in evaluate.draw_all(wanted, sample_states)}
+        return [drawn[draw] for draw in wanted]
 
     five = sample(5)
     assert sample(2) == five[:2]
