@@ -255,7 +255,6 @@ def sample_draws(wanted, sample_states, out, settings):
 
 def draw_all(todo, sample_states):
     """{Draw: turn} → (*draw, messages, completion, tokens) of each, as batches finish."""
-    # A call of stage 01's sampler for each temperature.
     for temperature in sorted({draw.temperature for draw in todo}):
         # States as in stage 01. Candidates of equal ones differ by their noise alone.
         draws = [draw for draw in todo if draw.temperature == temperature]
