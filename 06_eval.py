@@ -65,9 +65,10 @@ CONTROLS = {
     "removed": "empty feedback",
 }
 
-# One way to search. And what a candidate is drawn from: a state as JSON, and its number below N.
+# One way to search. And what a candidate is drawn from: its state as JSON, its turn (for the noise: a
+# state can come again), and its number below N.
 Arm = namedtuple("Arm", "rule n temperature variant")
-Draw = namedtuple("Draw", "task_id temperature state candidate")
+Draw = namedtuple("Draw", "task_id temperature state turn candidate")
 
 
 # ── Algorithm 2 ──────────────────────────────────────────────────────────────────────────────────
@@ -159,7 +160,7 @@ def hear(variant, candidates):
 def search(problems, arms, turns, sample, judge, score, seed):
     """Algorithm 2 for every problem and arm. Yields the rows of eval.jsonl, turn by turn.
 
-    sample({Draw: turn, for its noise}) → {Draw: (messages, completion, tokens)}.
+    sample([Draw, …]) → {Draw: (messages, completion, tokens)}.
     judge([(task_id, code), …]) → {(task_id, code): (public_passed, hidden_passed, feedback)}.
     score(the same) → {(task_id, code): (its R_φ by each verifier, …)}. Rules use the first.
     """
@@ -179,8 +180,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
         wanted = {}
         for (arm, task), messages in states.items():
             state = json.dumps(messages)
-            wanted[arm, task] = [Draw(task, arm.temperature, state, i) for i in range(arm.n)]
-        drawn = sample({draw: turn for draws in wanted.values() for draw in draws})
+            wanted[arm, task] = [Draw(task, arm.temperature, state, turn, i) for i in range(arm.n)]
+        drawn = sample(list(dict.fromkeys(draw for draws in wanted.values() for draw in draws)))
 
         # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
         # is the business of `pick`. The rest is for the measures.
@@ -241,29 +242,28 @@ def judge_candidates(problems, drawn, judge, score, programs):
     return candidates
 
 
-def sample_draws(wanted, sample_states, out, settings):
+def sample_draws(draws, sample_states, out, settings):
     """`sample` of search. What a call that was cut off had drawn is read from OUT.part."""
     finished = finished_rows(out, settings)
-    drawn = {Draw(*row[:4]): row[4:] for row in finished}
-    todo = {draw: turn for draw, turn in wanted.items() if draw not in drawn}
-
+    drawn = {Draw(*row[:5]): row[5:] for row in finished}
+    todo = draw_all([draw for draw in draws if draw not in drawn], sample_states)
     # Every draw is on disk before the next batch begins.
-    for row in log_rows(out, settings, itertools.chain(finished, draw_all(todo, sample_states))):
-        drawn[Draw(*row[:4])] = row[4:]
-    return {draw: drawn[draw] for draw in wanted}
+    for row in log_rows(out, settings, itertools.chain(finished, todo)):
+        drawn[Draw(*row[:5])] = row[5:]
+    return {draw: drawn[draw] for draw in draws}
 
 
-def draw_all(todo, sample_states):
-    """{Draw: turn} → (*draw, messages, completion, tokens) of each, as batches finish."""
-    for temperature in sorted({draw.temperature for draw in todo}):
+def draw_all(draws, sample_states):
+    """Draws → (*draw, messages, completion, tokens) of each, as batches finish."""
+    for temperature in sorted({draw.temperature for draw in draws}):
         # States as in stage 01. Candidates of equal ones differ by their noise alone.
-        draws = [draw for draw in todo if draw.temperature == temperature]
+        batch = [draw for draw in draws if draw.temperature == temperature]
         states = []
-        for draw in draws:
-            key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=todo[draw])
+        for draw in batch:
+            key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=draw.turn)
             states.append(dict(key, messages=json.loads(draw.state)))
         for i, completion, tokens in sample_states(states, temperature):
-            yield *draws[i], states[i]["messages"], completion, tokens
+            yield *batch[i], states[i]["messages"], completion, tokens
 
 
 # ── Measures, for one problem: lib/report.py asks for them ───────────────────────────────────────
@@ -372,8 +372,8 @@ def main_search(args):
     neutral = ("out", "main", "batch_size", "concurrency", "workers")
     settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
 
-    def sample(wanted):
-        return sample_draws(wanted, sample_states, args.out, settings)
+    def sample(draws):
+        return sample_draws(draws, sample_states, args.out, settings)
 
     def judge(programs):
         strict = args.require_sandbox
@@ -405,8 +405,8 @@ def print_search(rows, arms, problems, args):
     shares = []
     for arm in arms:
         if arm.variant == "real" and (arm.n > 1 or arm.temperature == 0):
-            correct = sum(execute.reward(last[arm, task]) for task in problems)
-            shares.append(f"{label(arm)} {correct / len(problems):.1%}")
+            share = sum(execute.reward(last[arm, task]) for task in problems) / len(problems)
+            shares.append(f"{label(arm)} {share:.1%}")
     programs = {(row["task_id"], c["code"]) for row in rows for c in row["candidates"]}
     print(
         f"06 search: {args.name} on {len(problems)} problems, {len(programs)} distinct programs; "

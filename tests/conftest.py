@@ -158,11 +158,11 @@ def environment(codes, passes_hidden=is_good):
     """
     requests = []
 
-    def sample(wanted):
-        requests.append(dict(wanted))
+    def sample(draws):
+        requests.append(list(draws))
         return {
-            draw: (json.loads(draw.state), codes[draw.task_id][turn - 1][draw.candidate], 3)
-            for draw, turn in wanted.items()
+            draw: (json.loads(draw.state), codes[draw.task_id][draw.turn - 1][draw.candidate], 3)
+            for draw in draws
         }
 
     def judge(programs):

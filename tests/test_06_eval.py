@@ -195,15 +195,15 @@ def test_search_by_hand():
 
     # Turn 1: three problems, two candidates, sampled once for both rules.
     assert len(requests[0]) == 6
-    assert set(requests[0].values()) == {1}
+    assert {draw.turn for draw in requests[0]} == {1}
 
 
 def test_a_row_holds_the_state_that_was_sampled_from():
     """A state that does not fit comes back shortened, and goes on from there."""
     sample, judge, score, _ = environment(CODES)
 
-    def sample_shortened(wanted):
-        drawn = sample(wanted)
+    def sample_shortened(draws):
+        drawn = sample(draws)
         return {draw: (chat("short"), text, tokens) for draw, (_, text, tokens) in drawn.items()}
 
     arms = [arm_of("LV", 2)]
@@ -213,11 +213,11 @@ def test_a_row_holds_the_state_that_was_sampled_from():
 
 
 LONG, SHORT = json.dumps(chat("x", "y1", "o1")), json.dumps(chat("x"))
-WANTED = {
-    evaluate.Draw("a", 0.7, LONG, 0): 2,
-    evaluate.Draw("a", 0.0, SHORT, 0): 1,
-    evaluate.Draw("b", 0.7, SHORT, 4): 3,
-}
+WANTED = [
+    evaluate.Draw("a", 0.7, LONG, 2, 0),
+    evaluate.Draw("a", 0.0, SHORT, 1, 0),
+    evaluate.Draw("b", 0.7, SHORT, 3, 4),
+]
 
 
 def test_a_draw_is_sampled_as_a_row_of_stage_01(tmp_path):
@@ -237,7 +237,7 @@ def test_a_draw_is_sampled_as_a_row_of_stage_01(tmp_path):
         [short, "('b', 4, 3) at 0.7", 1],
     ]
     drawn = evaluate.sample_draws(WANTED, sample_states, str(tmp_path / "o"), {})
-    assert list(drawn) == list(WANTED)
+    assert list(drawn) == WANTED
     assert [list(answer) for answer in drawn.values()] == answers
 
 
@@ -260,11 +260,14 @@ def test_a_search_that_was_cut_off_draws_the_rest(tmp_path):
     assert asked[1:] == [("a", 0.7), ("b", 0.7)]
     assert [tokens for _, _, tokens in whole.values()] == [2, 1, 3]
 
-    # Nothing is left to draw; and with another seed everything is.
+    # Nothing is left to draw; but the same state at another turn is, and all with another seed.
     evaluate.sample_draws(WANTED, sample_states, out, {"seed": 0})
     assert len(asked) == 3
-    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 1})
+    later = [draw._replace(turn=draw.turn + 1) for draw in WANTED]
+    evaluate.sample_draws(later, sample_states, out, {"seed": 0})
     assert len(asked) == 6
+    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 1})
+    assert len(asked) == 9
 
 
 def test_each_distinct_program_is_judged_and_scored_once():
@@ -389,9 +392,9 @@ def test_more_candidates_begin_with_those_of_fewer(tiny):
     state = json.dumps(chat("Write f for a."))
 
     def sample(n, temperature=0.7, turn=1):
-        wanted = {evaluate.Draw("a", temperature, state, i): turn for i in range(n)}
-        drawn = {row[:4]: row[5] for row in evaluate.draw_all(wanted, sample_states)}
-        return [drawn[draw] for draw in wanted]
+        draws = [evaluate.Draw("a", temperature, state, turn, i) for i in range(n)]
+        drawn = {row[:5]: row[6] for row in evaluate.draw_all(draws, sample_states)}
+        return [drawn[draw] for draw in draws]
 
     five = sample(5)
     assert sample(2) == five[:2]
