@@ -65,8 +65,8 @@ CONTROLS = {
     "removed": "empty feedback",
 }
 
-# One way to search. And what a candidate is drawn from: its state as JSON, its turn (for the noise: a
-# state can come again), and its number below N.
+# One way to search. And what a candidate is drawn from: a state as JSON, its turn (a state can come
+# again, with other noise), and the candidate's number below N.
 Arm = namedtuple("Arm", "rule n temperature variant")
 Draw = namedtuple("Draw", "task_id temperature state turn candidate")
 
