@@ -81,7 +81,7 @@ meanwhile() {
 
 # A run that ends, or is cut off, ends the searches beside it.
 end_searches_at_exit() {
-  trap 'for job in $(jobs -pr); do kill -- "-$job"; done' EXIT
+  trap 'for job in $(jobs -pr); do kill -- "-$job" 2> /dev/null || true; done' EXIT
   trap 'refuse "cut off; run it again to go on"' INT
 }
 
