@@ -32,7 +32,7 @@ from transformers import AutoModelForSequenceClassification
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from conftest import make_model
 
-from lib.models import load_policy, stop_ids
+from lib.models import end_token, load_policy, stop_ids
 from lib.rows import read_jsonl
 
 rollout = importlib.import_module("01_rollout")
@@ -140,9 +140,10 @@ def measure(name, train, tokens):
 
 def compare_policy(rows, model, tokenizer, folder, args):
     """Stage 05 beside SFTTrainer."""
-    stops = stop_ids(model, tokenizer)
+    end_id = end_token(tokenizer, stop_ids(model, tokenizer))
     examples = [
-        policy.encode_example(tokenizer, row["prompt"], row["completion"], stops) for row in rows
+        policy.encode_example(tokenizer, row["prompt"], row["completion"][0]["content"], end_id)
+        for row in rows
     ]
     lengths = [len(ids) for ids, _ in examples]
     batches = policy.make_batches(lengths, args.batch_size, args.steps, seed=0)
@@ -155,7 +156,7 @@ def compare_policy(rows, model, tokenizer, folder, args):
 
     # Stage 05, after three steps to warm up with another copy.
     def fresh_model():
-        return load_policy(args.model, torch.float32)[0]
+        return load_policy(args.model)[0].float()
 
     policy.train(fresh_model().train(), examples, batches[:3], 1e-5, 16384)
     seen = sum(lengths[i] for batch in batches for i in batch)
@@ -269,7 +270,8 @@ def main():
     rows = read_examples(args.examples, rng)
     rows = rng.sample(rows, min(len(rows), args.steps * args.batch_size))
     args.model = args.model or make_default_model(folder, rows)
-    model, tokenizer = load_policy(args.model, torch.float32)
+    model, tokenizer = load_policy(args.model)
+    model.float()
     # TRL wants a padding token.
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     compare_policy(rows, model, tokenizer, folder, args)
