@@ -54,6 +54,7 @@ from lib.rows import (
     indent,
     log_rows,
     read_jsonl,
+    settings_of,
     stop,
     write_jsonl,
 )
@@ -424,8 +425,7 @@ def main():
         return
 
     # Rows that an earlier call with these settings had finished before it was cut off are kept.
-    neutral = ("out", "batch_size", "concurrency")
-    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
+    settings = settings_of(args, neutral=("out", "batch_size", "concurrency"))
     rows = {key_of(row): row for row in finished_rows(args.out, settings)}
     if rows:
         print(f"  going on from {len(rows)} finished rows in {args.out}.part")

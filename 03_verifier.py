@@ -381,12 +381,11 @@ def main_train(args):
 
     # As token ids, in two parts: what is trained on, and what tells which epoch is best.
     room = models.context_length(model)
-    examples = {}
+    path = args.problems
+    examples = {}  # task_id → (the token ids of its programs, which of them are correct)
     for task_id, codes in programs.items():
         problem = problems[task_id]
-        sequences = [
-            encode_program(tokenizer, problem, code, room, args.problems) for code in codes
-        ]
+        sequences = [encode_program(tokenizer, problem, code, room, path) for code in codes]
         examples[task_id] = sequences, list(codes.values())
     training_ids, held_out = split(problems, programs)
     training = [examples[task_id] for task_id in training_ids]
@@ -422,10 +421,11 @@ def main_pairs(args):
     problems, programs = read_programs(args)
     rng = random.Random(args.seed)
     rows = []
-    training, _ = split(problems, programs)
+    training, _ = split(problems, programs)  # what `train` holds out stays unseen
     for task_id in training:
-        codes = programs[task_id].items()
-        for right, wrong in itertools.product(*draw(codes, args.programs, rng)):
+        # Every correct program of a draw against every wrong one, as in `bt_loss`.
+        right_and_wrong = draw(programs[task_id].items(), args.programs, rng)
+        for right, wrong in itertools.product(*right_and_wrong):
             question, chosen = as_chat(problems[task_id]["prompt"], right)
             _, rejected = as_chat(problems[task_id]["prompt"], wrong)
             rows.append(dict(prompt=[question], chosen=[chosen], rejected=[rejected]))
@@ -438,8 +438,8 @@ def main_score(args):
     model, tokenizer = load_verifier(args.verifier)
     # Each distinct program gets one score, whatever states it was written in.
     programs = list(dict.fromkeys((step["task_id"], step["code"]) for step in steps))
-    scores = score_programs(model, tokenizer, programs, problems, args.problems, args.score_batch)
-    scores = dict(zip(programs, scores))
+    values = score_programs(model, tokenizer, programs, problems, args.problems, args.score_batch)
+    scores = dict(zip(programs, values))
 
     # A verifier whose training diverged must not choose what is imitated.
     if any(score != score for score in scores.values()):  # NaN

@@ -49,7 +49,7 @@ from math import comb
 import numpy as np
 
 from lib.report import label, write_report
-from lib.rows import check_numbers, finished_rows, indent, log_rows, write_jsonl
+from lib.rows import check_numbers, finished_rows, indent, log_rows, settings_of, write_jsonl
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
@@ -247,6 +247,7 @@ def sample_draws(draws, sample_states, out, settings):
     finished = finished_rows(out, settings)
     drawn = {Draw(*row[:5]): row[5:] for row in finished}
     todo = draw_all([draw for draw in draws if draw not in drawn], sample_states)
+
     # Every draw is on disk before the next batch begins.
     for row in log_rows(out, settings, itertools.chain(finished, todo)):
         drawn[Draw(*row[:5])] = row[5:]
@@ -323,9 +324,8 @@ def repetition(codes, turn):
     if len(codes) < turn:
         return np.nan, np.nan
     code = codes[turn - 1]  # the list counts from 0
-    if turn == 1:
-        return float(code != ""), np.nan
-    return float(code != ""), float(code != "" and code == codes[turn - 2])
+    is_repeat = code != "" and code == codes[turn - 2]
+    return float(code != ""), float(is_repeat) if turn > 1 else np.nan
 
 
 def recovery(picks, candidates, turn):
@@ -368,9 +368,8 @@ def main_search(args):
     sample_states, _ = rollout.make_sampler(problems.values(), args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
-    # How candidates are made. What does not change them is no part of the settings.
-    neutral = ("out", "main", "batch_size", "concurrency", "workers")
-    settings = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
+    # How candidates are made.
+    settings = settings_of(args, neutral=("out", "main", "batch_size", "concurrency", "workers"))
 
     def sample(draws):
         return sample_draws(draws, sample_states, args.out, settings)
@@ -381,9 +380,10 @@ def main_search(args):
 
     def score(programs):
         scores = {program: () for program in programs}
-        known = problems, args.problems
         for model, reader in verifiers:
-            new = verifier.score_programs(model, reader, programs, *known, args.batch_size)
+            new = verifier.score_programs(
+                model, reader, programs, problems, args.problems, args.batch_size
+            )
             scores = {program: (*scores[program], score) for program, score in zip(programs, new)}
         return scores
 

@@ -31,7 +31,8 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
   local start=$MODEL                        # π_0, from which every π_i is trained
   local loss=bt                             # the verifier's; METHOD+bce takes the other
   if [[ $method = *+bce ]]; then
-    loss=bce scored=base/bce/scored.jsonl
+    loss=bce
+    scored=base/bce/scored.jsonl
     verifier base/bce bce $D
   fi
 
@@ -44,13 +45,14 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     # π_i: fine-tuned on all (s, y*(x))
     stage 05_train_policy.py --base "$start" --examples "$pi/examples.jsonl" $POLICY_FLAGS \
       --seed "$SEED" --out "$pi/policy"
-    if [ "$N$i" = "1$ITERATIONS" ]; then search_after "$method" "$i"; break; fi  # N: lib/settings.sh
-    # D ← D ∪ D_i: rollouts of π_i
-    rollouts "$pi" $((SEED + 1000 * i))
-    D="$D $pi/turn*.steps.jsonl"
-    # R_φ: trained on all of D
-    verifier "$pi" $loss $D
-
+    # The last D_i and R_φ are for the search alone, where R_φ picks if there is a choice.
+    if [ "$i" -lt "$ITERATIONS" ] || [ "$N" -gt 1 ]; then
+      # D ← D ∪ D_i: rollouts of π_i
+      rollouts "$pi" $((SEED + 1000 * i))
+      D="$D $pi/turn*.steps.jsonl"
+      # R_φ: trained on all of D
+      verifier "$pi" $loss $D
+    fi
     scored=$pi/scored.jsonl
     if [[ $method = *+previous ]]; then start=$pi/policy; fi      # an experiment
     search_after "$method" "$i" $D
@@ -85,26 +87,13 @@ verifier() {        # verifier X LOSS STEPS…: R_φ → X/verifier, steps with 
 }
 
 evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N; the first verifier picks
-  local exam
-  for exam in "" $EXAMS; do     # EXAMS: humaneval/, where there is one
+  local exam picking="--verifier ${*:3}"
+  [ "$N" -gt 1 ] || picking=""      # nothing to pick
+  for exam in "" $EXAMS; do         # EXAMS: humaneval/, where there is one
     stage 06_eval.py search --problems "problems/$exam$SPLIT.jsonl" --policy "$(policy "$1")" \
-      $([ "$N" = 1 ] || echo --verifier "${@:3}") --name "$1" --n $2 --controls $CONTROLS \
-      --turns "$SEARCH_TURNS" --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" \
-      --out "$exam$1/eval.jsonl"
+      --name "$1" --n $2 $picking --turns "$SEARCH_TURNS" --controls $CONTROLS \
+      --max-new-tokens "$TOKENS" $SAMPLE_FLAGS --seed "$SEED" --out "$exam$1/eval.jsonl"
   done
-}
-
-search_after() {    # search_after METHOD I D…: searches the last policy, and μCode's on the way
-  local x=$1-$2
-  if [ "$2" -lt "$ITERATIONS" ]; then
-    [ "$1" != mucode ] || meanwhile evaluate "$x" $((MANY > N ? N : 1)) "$x/verifier"
-  elif [ "$1" = mucode ] && [ "$MANY" -gt "$N" ]; then
-    # Many candidates, picked by three verifiers: of all D by either loss, and of π_0's steps.
-    verifier "$x/bce" bce "${@:3}"
-    meanwhile evaluate "$x" "$N $MANY" "$x/verifier" "$x/bce/verifier" base/verifier
-  else
-    meanwhile evaluate "$x" "$N" "$x/verifier"
-  fi
 }
 
 HERE=$(cd "$(dirname "$0")" && pwd)

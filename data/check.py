@@ -26,6 +26,7 @@ rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
 verifier = importlib.import_module("03_verifier")
 policy = importlib.import_module("05_train_policy")
+evaluation = importlib.import_module("06_eval")
 
 # For training: float32 weights, their gradients, and AdamW's two moments. Activations come on top.
 BYTES_PER_PARAMETER = 16
@@ -33,14 +34,18 @@ BYTES_PER_PARAMETER = 16
 
 def check_flags(name, flags, stage, needed):
     """Does a stage take the flags that a setting of run_all.sh gives it? needed: its others."""
+    own = sys.argv
     sys.argv = [os.path.basename(stage.__file__), *needed.split(), *flags.split()]
-    said = io.StringIO()
+    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(complaint):
             stage.parse_args()
     except SystemExit:
-        reason = said.getvalue().strip().splitlines()[-1]
+        # The last line of argparse names the stage and the flag. From here on it is us who speak.
+        _, _, reason = complaint.getvalue().strip().rpartition("\n")
+        sys.argv = own
         stop(f"{name}={flags}: {reason}")
+    sys.argv = own
 
 
 def check_chats(tokenizer, end_ids, path):
@@ -80,12 +85,12 @@ def check_head(config, path):
 
 
 def device_memory(device):
-    """Bytes of memory: of the GPU, or of this machine."""
+    """Bytes of memory: all of a GPU's, or what is free of this machine's."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[1]
     if device == "mps":
         return torch.mps.recommended_max_memory()
-    # What is free, where the system tells, and all there is elsewhere.
+    # Where the system does not tell what is free, all there is.
     if os.path.exists("/proc/meminfo"):
         with open("/proc/meminfo") as file:
             kilobytes = {line.split(":")[0]: line.split()[1] for line in file}
@@ -134,6 +139,7 @@ def main():
     args = parse_args()
     rows = "--problems p --out o"
     check_flags("SAMPLE_FLAGS", args.sample_flags, rollout, f"{rows} --policy p")
+    check_flags("SAMPLE_FLAGS", args.sample_flags, evaluation, f"search {rows} --policy p")
     check_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, f"train {rows} --steps s --base b")
     check_flags("POLICY_FLAGS", args.policy_flags, policy, "--base b --examples e --out o")
 

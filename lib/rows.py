@@ -112,6 +112,11 @@ def indent(text, by=4):
 # ── Going on after a kill ────────────────────────────────────────────────────────────────────────
 
 
+def settings_of(args, neutral):
+    """The flags of a call that its rows depend on: all but the neutral ones."""
+    return {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
+
+
 def finished_rows(path, settings):
     """The whole rows that a cut-off call with the same settings left in NAME.part."""
     part = path + ".part"

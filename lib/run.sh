@@ -79,6 +79,21 @@ meanwhile() {
   fi
 }
 
+# search_after METHOD I D…: the searches of the policy METHOD-I. On the way to the last policy μCode's
+# alone is searched, with one candidate a turn unless MANY asks for the larger tables.
+search_after() {
+  local x=$1-$2
+  if [ "$2" -lt "$ITERATIONS" ]; then
+    [ "$1" != mucode ] || meanwhile evaluate "$x" $((MANY > N ? N : 1)) "$x/verifier"
+  elif [ "$1" = mucode ] && [ "$MANY" -gt "$N" ]; then
+    # Many candidates, picked by three verifiers: of all D by either loss, and of π_0's steps.
+    verifier "$x/bce" bce "${@:3}"
+    meanwhile evaluate "$x" "$N $MANY" "$x/verifier" "$x/bce/verifier" base/verifier
+  else
+    meanwhile evaluate "$x" "$N" "$x/verifier"
+  fi
+}
+
 # A run that ends, or is cut off, ends the searches beside it.
 end_searches_at_exit() {
   trap 'for job in $(jobs -pr); do kill -- "-$job" 2> /dev/null || true; done' EXIT

@@ -1,5 +1,6 @@
 """data/check.py: what would fail after hours fails at once, with a line that says what to take."""
 
+import os
 import shutil
 import sys
 
@@ -43,10 +44,15 @@ def test_what_fits_is_told_in_a_line(call, capsys):
 def test_flags_that_a_stage_does_not_take_are_refused(call, refused):
     """A folder is bound to its flags: they must not fail after the rollouts."""
     call(more=["--policy-flags=--lr 1e-5 --steps 9", "--verifier-flags=--loss bce"])
+    # What is wrong with the model is told in the check's own name.
+    refused(lambda: call("no-model", more=["--policy-flags=--lr 1e-5"]), "check.py: no-model")
     for flag, words in [
         ("--policy-flags=--learning-rate 1e-5", ["POLICY_FLAGS", "05_train_policy.py", "-rate"]),
         ("--verifier-flags=--epochs 0", ["VERIFIER_FLAGS", "--epochs is 0"]),
         ("--sample-flags=--batch-size many", ["SAMPLE_FLAGS", "--batch-size", "many"]),
+        # The search takes the same flags, and has no trajectories.
+        ("--sample-flags=--trajectories 3", ["SAMPLE_FLAGS", "06_eval.py", "--trajectories"]),
+        ("--policy-flags=--help", ["POLICY_FLAGS"]),
     ]:
         refused(lambda flag=flag: call(more=[flag]), *words)
 
@@ -86,6 +92,12 @@ def test_a_model_that_cannot_be_sampled_from_is_refused(call, refused, monkeypat
 
     monkeypatch.setattr(check.rollout, "next_logits", next_logits)
     refused(call, "stage 01", "no such cache", "--server")
+
+
+def test_memory_that_is_in_use_does_not_count():
+    if sys.platform.startswith("linux"):
+        everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        assert 0 < check.device_memory("cpu") < everything
 
 
 def test_too_little_memory_is_refused(call, refused, monkeypatch):

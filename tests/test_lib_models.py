@@ -137,6 +137,28 @@ def test_the_optimizer_follows_the_schedule():
     assert rates == pytest.approx([0.1 * models.warm_up(step, 20) for step in range(20)])
 
 
+def test_a_step_by_hand(refused):
+    """A gradient of norm 5 is clipped to 1, one of norm 0.5 is not. Then both are gone."""
+    model = torch.nn.Linear(2, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (step + 1))
+    torch.nn.init.zeros_(model.weight)
+    model.weight.grad = torch.tensor([[3.0, 4.0]])
+    models.take_step(model, optimizer, schedule)
+    assert model.weight.tolist()[0] == pytest.approx([-0.6, -0.8], abs=1e-6)
+    assert model.weight.grad is None
+
+    # At the second step the rate is half.
+    model.weight.grad = torch.tensor([[0.3, -0.4]])
+    models.take_step(model, optimizer, schedule)
+    assert model.weight.tolist()[0] == pytest.approx([-0.75, -0.6], abs=1e-6)
+
+    before = model.weight.tolist()
+    model.weight.grad = torch.tensor([[float("inf"), 0.0]])
+    refused(lambda: models.take_step(model, optimizer, schedule), "not a number", "--lr")
+    assert model.weight.tolist() == before
+
+
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────
 
 

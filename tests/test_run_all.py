@@ -126,7 +126,7 @@ def test_the_stages_run_in_the_order_of_the_algorithm(machine):
 
     # Each policy is searched with the verifier of all steps up to its own.
     searches = [call for call in machine.calls if "06_eval.py search" in call]
-    verifiers = sorted(re.search("--verifier (.*) --name", call)[1] for call in searches)
+    verifiers = sorted(re.search("--verifier (.*) --turns", call)[1] for call in searches)
     assert verifiers == ["base/verifier", "mucode-1/verifier", "rft-1/verifier"]
     steps = "base/turn1.steps.jsonl base/turn2.steps.jsonl mucode-1/turn1.steps.jsonl"
     assert any("03_verifier.py train" in call and steps in call for call in machine.calls)
@@ -144,29 +144,44 @@ def test_one_candidate_needs_no_verifier_to_pick(machine):
 
     searches = [call for call in machine.calls if "06_eval.py search" in call]
     assert not any("--verifier" in call for call in searches)
-    names = {re.search("--name (.*?) .*--n (1) ", call)[1] for call in searches}
+    names = {re.search("--name (.*?) --n 1 ", call)[1] for call in searches}
     assert names == {"base", "mucode-1", "mucode-2", "rft-2"}
+
+
+def test_only_one_candidate_saves_the_last_verifier(machine):
+    """Eleven candidates and iteration 2 of 12 are not one candidate and the last iteration."""
+    done = machine.bash(PRESET="smoke", ITERATIONS="12", TURNS="1", N="11")
+    assert done.returncode == 0, done.stderr
+    trained = [call for call in machine.calls if "03_verifier.py train" in call]
+    assert len(trained) == 1 + 12
 
 
 @pytest.mark.parametrize("threads, has_gpu", [("2", False), ("1", True)])
 def test_a_search_waits_for_a_gpu_or_for_all_cores(machine, threads, has_gpu):
-    """Beside each other, which of two stages begins is open."""
+    """A search in front that fails ends the run there. One beside it would be missed at the end."""
     if has_gpu:
         machine.program("nvidia-smi", "#!/bin/sh\n")
-    settings = dict(PRESET="mbpp", ITERATIONS="1", SPLIT="dev", SAMPLE_FLAGS="--batch-size 9")
-    machine.bash(OMP_NUM_THREADS=threads, **settings)
-    stages = [call for call in machine.calls if call.startswith("0")]
-    first = next(i for i, call in enumerate(stages) if "06_eval.py search" in call)
-    assert "--name base" in stages[first]
-    assert stages[first - 1].startswith("03_verifier.py score")
-    assert stages[first + 1].startswith("04_relabel.py")
-    sampling = [call for call in stages if call.startswith("01") or "search" in call]
+    done = machine.bash(PRESET="mbpp", OMP_NUM_THREADS=threads, FAILS="06_eval.py search")
+    assert done.returncode == 1
+    assert not any("04_relabel.py" in call for call in machine.calls)
+
+
+def test_a_search_runs_beside_where_a_core_is_free(machine):
+    done = machine.bash(PRESET="mbpp", OMP_NUM_THREADS="1", FAILS="06_eval.py search")
+    assert done.returncode == 2
+    assert any("04_relabel.py" in call for call in machine.calls)
+
+
+def test_the_flags_of_sampling_are_those_of_stage_01_and_of_the_search(machine):
+    machine.bash(PRESET="mbpp", SAMPLE_FLAGS="--batch-size 9")
+    sampling = [call for call in machine.calls if re.match("01_|06_eval.py search", call)]
+    assert len(sampling) > 9
     assert all("--batch-size 9 --seed" in call for call in sampling)
 
     # The same flags are checked before the rollouts.
     (check,) = (call for call in machine.calls if "data/check.py" in call)
     assert "--sample-flags=--batch-size 9 --policy-flags=--gradient-checkpointing --tok" in check
-    assert "--verifier-flags=--gradient-checkpointing --checkpoints 3" in check
+    assert "--verifier-flags=--gradient-checkpointing --checkpoints 5" in check
 
 
 def test_existing_outputs_are_skipped(machine):
@@ -250,7 +265,7 @@ def test_half_of_your_own_problems_is_refused(machine):
 def test_a_run_without_controls(machine):
     machine.bash(PRESET="smoke", CONTROLS="none")
     searches = [call for call in machine.calls if "06_eval.py search" in call]
-    assert all("--controls --turns" in call for call in searches)
+    assert all("--controls --max-new-tokens" in call for call in searches)
 
 
 def test_a_search_that_fails_beside_the_training_is_not_overlooked(machine):
