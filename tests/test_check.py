@@ -47,7 +47,10 @@ def test_flags_that_a_stage_does_not_take_are_refused(call, refused):
     # What is wrong with the model is told in the check's own name.
     refused(lambda: call("no-model", more=["--policy-flags=--lr 1e-5"]), "check.py: no-model")
     for flag, words in [
-        ("--policy-flags=--learning-rate 1e-5", ["POLICY_FLAGS", "05_train_policy.py", "-rate"]),
+        (
+            "--policy-flags=--learning-rate 1e-5",
+            ["check.py: POLICY_FLAGS", "05_train_policy.py", "-rate"],
+        ),
         ("--verifier-flags=--epochs 0", ["VERIFIER_FLAGS", "--epochs is 0"]),
         ("--sample-flags=--batch-size many", ["SAMPLE_FLAGS", "--batch-size", "many"]),
         # The search takes the same flags, and has no trajectories.
