@@ -214,7 +214,9 @@ def difference(results, first, second):
 
 
 def table(head, rows):
-    """A table in Markdown."""
+    """A table in Markdown, or a line where a run has nothing for it (N = 1: nothing to pick)."""
+    if not rows:
+        return "This run has nothing to compare here.\n"
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 

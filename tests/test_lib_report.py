@@ -449,6 +449,10 @@ def test_a_report_of_one_candidate_and_no_verifier(tmp_path, capsys):
     text = report_of(tmp_path / "o.md", tmp_path)
     assert "| base | N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
 
+    # No table is a head alone: between rules and between verifiers there is nothing to compare.
+    assert not re.search(r"--- \|\n(?!\|)", text)
+    assert "## Which rule?\n\nThis run has nothing to compare here.\n" in text
+
 
 @pytest.mark.parametrize("preset, is_warned", [("toy", False), ("smoke", True)])
 def test_a_smoke_report_says_that_it_means_nothing(tmp_path, capsys, preset, is_warned):
