@@ -10,8 +10,8 @@
 #   TURNS           T, of a rollout; TRAJECTORIES of each problem; at most TOKENS in a program
 #   SPLIT           the problems of the search: test or dev
 #   SEARCH_TURNS    T, of the search
-#   N               candidates a turn of the search; 1 leaves out the verifier, which then has
-#                   nothing to pick, and the training of that of the last policy
+#   N               candidates a turn of the search. With 1 there is nothing for a verifier to pick,
+#                   and that of the last policy is not trained (the expert needs π_0's all the same)
 #   MANY            those of μCode's larger search, which also compares verifiers; N: no such search
 #   CONTROLS        searches with feedback that is fresh, swapped, failed or removed; or none
 #
