@@ -323,9 +323,9 @@ def repetition(codes, turn):
     """
     if len(codes) < turn:
         return np.nan, np.nan
-    code = codes[turn - 1]  # the list counts from 0
-    is_repeat = code != "" and code == codes[turn - 2]
-    return float(code != ""), float(is_repeat) if turn > 1 else np.nan
+    has_program = float(codes[turn - 1] != "")  # the list counts from 0
+    repeats = has_program * (codes[turn - 1] == codes[turn - 2]) if turn > 1 else np.nan
+    return has_program, repeats
 
 
 def recovery(picks, candidates, turn):
