@@ -20,6 +20,7 @@ def find_blocks(text):
     A block ends with the fence that began it, also behind a line of code, or where the next begins,
     or with the text. But between triple quotes a fence is part of the code.
     """
+    text = add_first_fence(text)
     blocks = []  # [language, lines, the first with a fence between triple quotes or None]
     fence = quotes = ""  # of the open block: its fence, and the triple quotes that are open in it
     for line in text.split("\n"):
@@ -44,6 +45,28 @@ def find_blocks(text):
             blocks.append([language, [], None])
     codes = [(language, make_code(lines, cut)) for language, lines, cut in blocks]
     return [(language, code) for language, code in codes if code]
+
+
+# A line that can begin a program, and one that makes it worth the name.
+BEGINNING = re.compile(r"@|(import|from|(async )?def|class) ")
+DEFINITION = re.compile(r"^((async )?def|class) ", re.M)
+
+
+def add_first_fence(text):
+    """A program that a fence closes and none opened, as a weak model writes it, gets one."""
+    lines = text.split("\n")
+    fences = [i for i, line in enumerate(lines) if split_fence(line)[1]]
+    # Fences come in pairs. The first of an odd number may end what stands before it.
+    if len(fences) % 2 == 0:
+        return text
+    before, mark, _ = split_fence(lines[fences[0]])
+
+    # The program begins where the rest, up to that fence, is Python.
+    for begin in range(fences[0]):
+        code = "\n".join([*lines[begin : fences[0]], before])
+        if BEGINNING.match(code) and DEFINITION.search(code) and is_python(code):
+            return "\n".join([*lines[:begin], f"{mark}python", *lines[begin:]])
+    return text
 
 
 def make_code(lines, cut):

@@ -113,6 +113,20 @@ EXTRACTIONS = {
     "an example that is cut off": (block(F) + "So:\n```python\nprint(", F),
     "the next begins before the end": (f"```python\n{F}\n" + block(USE), F),
     "Windows line ends": ("```py\r\nx = 1\r\ny = 2\r\n```\r\n", "x = 1\r\ny = 2"),
+    # The fence that opens it is missing.
+    "a fence at the end alone": (f"{F}\n```", F),
+    "… behind the last line": (f"{F}```", F),
+    "… and prose": (f"{F}\n```\nThis gives x.", F),
+    "… and prose before": (
+        f"Imports, all\nfrom the library:\nimport re\n{F}\n~~~",
+        f"import re\n{F}",
+    ),
+    "… and an example": (f"{F}\n```\nUse it so:\n{block(USE)}", F),
+    "… and a better one": (f"def f(x): pass\n```\nBetter:\n{block(F)}", F),
+    "no fence is missing": (f"def f(x): pass\n{block(F, '')}", F),
+    "an end is missing": (f"So:\n```\n{F}", F),
+    "prose before a block without an end": (f"import re\n```\n{F}", F),
+    "prose that is Python": ("No\n```", ""),
     # No block.
     "bare code": (f"\n\n{F}\n", F),
     "bare code with Windows line ends": ("x = 1\r\ny = 2\r\n", "x = 1\r\ny = 2"),
