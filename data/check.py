@@ -28,24 +28,34 @@ verifier = importlib.import_module("03_verifier")
 policy = importlib.import_module("05_train_policy")
 evaluation = importlib.import_module("06_eval")
 
-# For training: float32 weights, their gradients, and AdamW's two moments. Activations come on top.
+# For training: float32 weights, their gradients, and AdamW's two moments.
 BYTES_PER_PARAMETER = 16
 
 
+# ── What the stages are asked for ────────────────────────────────────────────────────────────────
+
+
 def check_flags(name, flags, stage, needed):
-    """Does a stage take the flags that a setting of run_all.sh gives it? needed: its others."""
+    """Does a stage take the flags that a setting of run_all.sh gives it? → all of its flags.
+
+    needed: those that run_all.sh adds.
+    """
     own = sys.argv
     sys.argv = [os.path.basename(stage.__file__), *needed.split(), *flags.split()]
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            stage.parse_args()
+            return stage.parse_args()
     except SystemExit:
-        # The last line of argparse names the stage and the flag. From here on it is us who speak.
+        # The last line of argparse names the stage and the flag. Then it is us who speak.
         _, _, reason = complaint.getvalue().strip().rpartition("\n")
         sys.argv = own
         stop(f"{name}={flags}: {reason}")
-    sys.argv = own
+    finally:
+        sys.argv = own
+
+
+# ── The model ────────────────────────────────────────────────────────────────────────────────────
 
 
 def check_chats(tokenizer, end_ids, path):
@@ -84,6 +94,9 @@ def check_head(config, path):
         )
 
 
+# ── Memory and disk ──────────────────────────────────────────────────────────────────────────────
+
+
 def device_memory(device):
     """Bytes of memory: all of a GPU's, or what is free of this machine's."""
     if device == "cuda":
@@ -98,16 +111,81 @@ def device_memory(device):
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def check_room(model, checkpoints, path):
-    """Is there memory for training, and disk for all checkpoints? → both in words."""
-    needed = model.num_parameters() * BYTES_PER_PARAMETER / 1e9
-    memory = device_memory(model.device.type) / 1e9
-    if needed > memory:
-        stop(
-            f"{path}: training takes more than {needed:.0f} GB of memory ({BYTES_PER_PARAMETER} "
-            f"bytes a parameter), there are {memory:.0f}; take a smaller model or a larger machine"
-        )
+def kept_per_token(model, checkpointing):
+    """Bytes that the backward pass keeps of one token, its logits aside.
 
+    Of a layer 40 a hidden and 8 an intermediate unit: fitted to an H100's peaks (data/README.md).
+    """
+    config = model.config.get_text_config()
+    width = config.hidden_size
+    layers = config.num_hidden_layers
+    layer = 40 * width + 8 * (getattr(config, "intermediate_size", None) or 4 * width)
+    # With checkpointing, of each layer what goes in, and one layer at a time in full.
+    kept = layer + 2 * width * layers if checkpointing else layer * layers
+    # That is bfloat16 arithmetic. In float32 everything is twice as large.
+    half = model.device.type == "cuda" or model.dtype == torch.bfloat16
+    return kept if half else 2 * kept
+
+
+def bytes_of_sampling(model, prompt, new, batch_size):
+    """Stage 01: the weights, and for each row its cache, twice for a moment, and logits."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cached = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize  # of one token
+    row = 2 * cached * (prompt + new) + 12 * config.vocab_size
+    return model.num_parameters() * model.dtype.itemsize + batch_size * row
+
+
+def bytes_of_policy_step(model, tokens, checkpointing):
+    """Stage 05: one pass of so many tokens, a third of which are of programs and have logits."""
+    logits = 12 * model.config.get_text_config().vocab_size / 3
+    state = BYTES_PER_PARAMETER * model.num_parameters()
+    return state + tokens * (kept_per_token(model, checkpointing) + logits)
+
+
+def bytes_of_verifier_step(model, prompt, rows, checkpointing):
+    """Stage 03: one pass over so many programs, each as long as its problem."""
+    head = model.get_output_embeddings()
+    tied = model.config.get_text_config().tie_word_embeddings
+    parameters = model.num_parameters() - (0 if tied or head is None else head.weight.numel())
+    state = BYTES_PER_PARAMETER * parameters
+    return state + rows * 2 * prompt * kept_per_token(model, checkpointing)
+
+
+def check_memory(model, prompt, sampling, verifying, training, path):
+    """Is there memory for the largest step of each stage? → the largest of them, in words.
+
+    prompt: mean tokens of a problem. The rest: the flags of stages 01, 03 and 05.
+    """
+    rows = 2 * verifying.programs * verifying.batch_size  # correct and wrong ones
+    checkpointed = (verifying.gradient_checkpointing, training.gradient_checkpointing)
+    needed = {
+        "stage 01 (--batch-size)": bytes_of_sampling(
+            model, prompt, sampling.max_new_tokens, sampling.batch_size
+        ),
+        "stage 03 (--programs, --batch-size, --gradient-checkpointing)": bytes_of_verifier_step(
+            model, prompt, rows, checkpointed[0]
+        ),
+        "stage 05 (--tokens-per-pass, --gradient-checkpointing)": bytes_of_policy_step(
+            model, training.tokens_per_pass, checkpointed[1]
+        ),
+    }
+    stage = max(needed, key=needed.get)
+    largest = needed[stage] / 1e9
+    memory = device_memory(model.device.type) / 1e9
+    if largest > memory:
+        state = BYTES_PER_PARAMETER * model.num_parameters() / 1e9
+        stop(
+            f"{path}: {stage} takes some {largest:.0f} GB of memory, and {memory:.0f} are there; "
+            f"turn its flags down, or, as training takes {state:.0f} GB before any token "
+            f"({BYTES_PER_PARAMETER} bytes a parameter), take a smaller model or a larger machine"
+        )
+    return f"some {largest:.0f} of {memory:.0f} GB of memory"
+
+
+def check_disk(model, checkpoints, path):
+    """Is there disk for all checkpoints? → in words."""
     # One more, for a checkpoint is whole before it gets its name.
     size = (checkpoints + 1) * model.num_parameters() * model.dtype.itemsize / 1e9
     disk = shutil.disk_usage(".").free / 1e9
@@ -116,7 +194,10 @@ def check_room(model, checkpoints, path):
             f"{path}: {checkpoints} checkpoints take {size:.0f} GB of disk, and {disk:.0f} are "
             "free here; take another RUN, fewer METHODS, or fewer ITERATIONS"
         )
-    return f"{needed:.0f} of {memory:.0f} GB of memory, {size:.0f} of {disk:.0f} GB of disk"
+    return f"{size:.0f} of {disk:.0f} GB of disk"
+
+
+# ── The command line ─────────────────────────────────────────────────────────────────────────────
 
 
 def parse_args():
@@ -138,10 +219,13 @@ def main():
     # The flags of the stages.
     args = parse_args()
     rows = "--problems p --out o"
-    check_flags("SAMPLE_FLAGS", args.sample_flags, rollout, f"{rows} --policy p")
-    check_flags("SAMPLE_FLAGS", args.sample_flags, evaluation, f"search {rows} --policy p")
-    check_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, f"train {rows} --steps s --base b")
-    check_flags("POLICY_FLAGS", args.policy_flags, policy, "--base b --examples e --out o")
+    sampled = f"{rows} --policy p --max-new-tokens {args.max_new_tokens}"
+    sampling = check_flags("SAMPLE_FLAGS", args.sample_flags, rollout, sampled)
+    check_flags("SAMPLE_FLAGS", args.sample_flags, evaluation, f"search {sampled}")
+    learned = f"train {rows} --steps s --base b"
+    verifying = check_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, learned)
+    fitted = "--base b --examples e --out o"
+    training = check_flags("POLICY_FLAGS", args.policy_flags, policy, fitted)
 
     # The problems by themselves: their form, and their references.
     files = {path: execute.read_problems(path).values() for path in args.problems}
@@ -152,18 +236,26 @@ def main():
     check_chats(tokenizer, end_ids, args.policy)
     check_head(model.config, args.policy)
     check_sampling(model, tokenizer, args.policy)
-    room = check_room(model, args.checkpoints, args.policy)
 
     # Both together: a prompt and an answer in one context.
     context = models.context_length(model) - args.max_new_tokens
     for path, problems in files.items():
         args.problems = path
         rollout.check_prompts(tokenizer, problems, context, args)
+    chats = [rollout.first_messages(p) for problems in files.values() for p in problems]
+    prompt = np.mean([len(rollout.render(tokenizer, chat)) for chat in chats])
+
+    # And this machine.
+    memory = check_memory(model, prompt, sampling, verifying, training, args.policy)
+    disk = check_disk(model, args.checkpoints, args.policy)
 
     millions = model.num_parameters() / 1e6
     end = tokenizer.convert_ids_to_tokens(models.end_token(tokenizer, end_ids))
     kind = str(model.dtype).removeprefix("torch.")
-    print(f"check: {args.policy}, {millions:.1f} M parameters in {kind}, ends with {end}; {room}")
+    print(
+        f"check: {args.policy}, {millions:.1f} M parameters in {kind}, ends with {end}; "
+        f"{memory}, {disk}"
+    )
 
 
 if __name__ == "__main__":

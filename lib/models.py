@@ -34,6 +34,11 @@ def from_pretrained(kind, path, what, **options):
     transformers imports what a model needs when it is asked for it, and those modules stay. The
     garbage collector would look through them in vain, for half a second.
     """
+    # What can be no hub name is not asked for at the hub, nor what would lie in a folder here.
+    can_be_hub_name = re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", path)
+    is_in_folder = "/" in path and os.path.isdir(os.path.dirname(path))
+    if not os.path.isdir(path) and (is_in_folder or not can_be_hub_name):
+        stop(f"{path}: no {what} loads from here (no such folder)")
     gc.disable()
     try:
         return kind.from_pretrained(path, **options)

@@ -6,6 +6,7 @@ import sys
 
 import check
 import pytest
+import torch
 import transformers
 from conftest import problem, read, write
 
@@ -45,7 +46,7 @@ def test_flags_that_a_stage_does_not_take_are_refused(call, refused):
     """A folder is bound to its flags: they must not fail after the rollouts."""
     call(more=["--policy-flags=--lr 1e-5 --steps 9", "--verifier-flags=--loss bce"])
     # What is wrong with the model is told in the check's own name.
-    refused(lambda: call("no-model", more=["--policy-flags=--lr 1e-5"]), "check.py: no-model")
+    refused(lambda: call("./none", more=["--policy-flags=--lr 1e-5"]), "check.py: ./none")
     for flag, words in [
         (
             "--policy-flags=--learning-rate 1e-5",
@@ -103,12 +104,54 @@ def test_memory_that_is_in_use_does_not_count():
         assert 0 < check.device_memory("cpu") < everything
 
 
-def test_too_little_memory_is_refused(call, refused, monkeypatch):
-    # 0.82 million parameters of 16 bytes are 13 MB.
-    monkeypatch.setattr(check, "device_memory", lambda device: 12e6)
-    refused(call, "memory", "16 bytes", "smaller model")
-    monkeypatch.setattr(check, "device_memory", lambda device: 14e6)
-    call()
+def llama_1b():
+    """The shape of Llama-3.2-1B, in bfloat16, without memory for its weights."""
+    shape = dict(hidden_size=2048, intermediate_size=8192, num_hidden_layers=16)
+    heads = dict(num_attention_heads=32, num_key_value_heads=8, head_dim=64)
+    config = transformers.LlamaConfig(**shape, **heads, vocab_size=128256, tie_word_embeddings=True)
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "tokens, checkpointing, measured",
+    [(8192, False, 43e9), (16384, False, 64e9), (16384, True, 31e9)],
+)
+def test_a_training_step_takes_what_an_h100_needed(tokens, checkpointing, measured):
+    """The peaks that tests/bench_gpu.py printed, in data/README.md."""
+    needed = check.bytes_of_policy_step(llama_1b(), tokens, checkpointing)
+    assert needed == pytest.approx(measured, rel=0.1)
+
+
+def test_a_row_of_sampling_takes_its_cache_twice():
+    # By hand: 16 layers × 8 heads × 64 × keys and values × 2 bytes are 32,768 bytes a token.
+    rows = [check.bytes_of_sampling(llama_1b(), 300, 200, count) for count in (0, 1, 2)]
+    assert rows[0] == pytest.approx(2 * 1.236e9, rel=0.001)
+    assert rows[2] - rows[1] == rows[1] - rows[0] == 2 * 32768 * 500 + 12 * 128256
+
+
+def test_a_verifier_has_no_logits():
+    model = llama_1b()
+    # 8 programs of 2 × 100 tokens; 40 × 2048 + 8 × 8192 bytes are 147,456 a token and layer.
+    expected = 16 * 1.236e9 + 8 * 200 * 16 * 147456
+    assert check.bytes_of_verifier_step(model, 100, 8, False) == pytest.approx(expected, rel=0.001)
+
+
+def test_too_little_memory_is_refused_with_the_stage_that_needs_most(call, refused, monkeypatch):
+    # The café's 0.82 million parameters of 16 bytes are 13 MB, and a step comes on top.
+    monkeypatch.setattr(check, "device_memory", lambda device: 13e6)
+    small = "--tokens-per-pass 1 --gradient-checkpointing"
+    tiny_step = f"--policy-flags={small}"
+    few = "--verifier-flags=--programs 2 --batch-size 1"
+    one = "--sample-flags=--batch-size 1"
+    refused(lambda: call(more=[tiny_step, few, one]), "memory", "16 bytes", "smaller model")
+    monkeypatch.setattr(check, "device_memory", lambda device: 17e6)
+    call(more=[tiny_step, few, one])
+
+    # Each stage by itself.
+    refused(lambda: call(more=[few, one]), "stage 05", "--tokens-per-pass", "--gradient")
+    refused(lambda: call(more=[tiny_step, one]), "stage 03", "--programs")
+    refused(lambda: call(more=[tiny_step, few, "--sample-flags=--batch-size 9999"]), "stage 01")
 
 
 def test_too_little_disk_is_refused(call, refused, monkeypatch):

@@ -50,6 +50,22 @@ def test_a_model_behind_a_login_is_not_called_unknown(refused, monkeypatch):
     refused(lambda: models.load_tokenizer("meta/llama"), "meta/llama", "gated repo")
 
 
+def test_a_path_is_not_asked_for_at_the_hub(tmp_path, refused, monkeypatch):
+    """Without a network the hub's client tries for a minute."""
+    asked = []
+    kind = type("Kind", (), dict(from_pretrained=lambda path: asked.append(path)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for path in ("runs/policy", "./policy", "../policy", "/no/policy", "a/b/policy", "policy/", ""):
+        refused(lambda path=path: models.from_pretrained(kind, path, "model"), "no such folder")
+    assert asked == []
+
+    # What can be a hub name is; and a folder is read.
+    for path in ("gpt2", "Qwen/Qwen2.5", "runs"):
+        models.from_pretrained(kind, path, "model")
+    assert asked == ["gpt2", "Qwen/Qwen2.5", "runs"]
+
+
 def test_what_does_not_load_is_refused(tiny, tmp_path, refused):
     none = str(tmp_path / "none")
     refused(lambda: models.load_tokenizer(none), none, "no tokenizer", "no such folder")
