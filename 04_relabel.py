@@ -252,7 +252,7 @@ def print_example(examples, correct):
     verdict = "correct" if label_of(example) in correct else "wrong"
     print(f"  for example {task_id}, the problem, the end of a state and its label:")
     # x, then y and o of the last turn, then the label.
-    for symbol, text in [("x", x), *zip("yo", turns[-2:]), (f"y*, {verdict}", label)]:
+    for symbol, text in [("x", x), *zip("yo", turns[-2:]), (f"label, {verdict}", label)]:
         print(f"    {symbol}: {indent(text, by=7).lstrip()}")
 
 

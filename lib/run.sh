@@ -8,7 +8,7 @@ EXAMS=""            # the folders, with a slash, of problems that are searched b
 
 # A folder belongs to one set of settings, which it keeps in its file `settings`. Methods share it.
 open_run() {
-  local name asked differences
+  local name asked differences advice
   asked=$(for name in $SETTINGS; do echo "$name=${!name}"; done)
   { mkdir -p "$RUN" && cd "$RUN" && [ -w . ]; } 2> /dev/null ||
     refuse "RUN=$RUN: this folder cannot be made, or not written in"
@@ -17,9 +17,14 @@ open_run() {
   if [ -e problems ] && [ -e settings ] && ! echo "$asked" | cmp -s - settings; then
     differences=$(echo "$asked" | diff settings - |
       sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true
-    refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them, or" \
-      "choose another folder with RUN=, or keep what is made: rm settings there and, if SPLIT," \
-      "SEARCH_TURNS, N, MANY or CONTROLS differ, rm -f {,humaneval/}*/eval.jsonl"
+    # Rollouts and policies can stay if only the search differs. Else rows of two kinds would mix.
+    advice=", or keep its policies and search anew: rm -f settings {,humaneval/}*/eval.jsonl there"
+    for name in $SETTINGS; do
+      is_one_of "$name" SPLIT ITERATIONS SEARCH_TURNS N MANY CONTROLS ||
+        grep -qxF "$name=${!name}" settings || advice=""
+    done
+    refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them," \
+      "or choose another folder with RUN=$advice"
   fi
   echo "$asked" > settings.part
   mv settings.part settings

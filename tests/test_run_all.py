@@ -349,6 +349,21 @@ def test_a_folder_belongs_to_one_set_of_settings(machine):
     assert not (machine.run_folder / "settings.part").exists()
 
 
+def test_only_a_search_can_be_made_anew_in_a_folder(machine):
+    """Rows of three trajectories in a folder that says six would be a lie."""
+    machine.bash(PRESET="smoke")
+    for search, others, may_stay in [
+        (dict(N="3"), {}, True),
+        (dict(SPLIT="dev", SEARCH_TURNS="2", CONTROLS="none"), {}, True),
+        ({}, dict(TRAJECTORIES="3"), False),
+        (dict(N="3"), dict(TOKENS="9"), False),
+    ]:
+        done = machine.bash(PRESET="smoke", **search, **others)
+        assert done.returncode == 2
+        assert ("rm -f settings {,humaneval/}*/eval.jsonl" in done.stderr) == may_stay, done.stderr
+        assert "another folder with RUN=" in done.stderr
+
+
 @pytest.mark.parametrize("seeds", ["", "0 1"])
 def test_a_folder_that_cannot_be_made_is_refused(machine, seeds):
     machine.run_folder.write_text("a file")
