@@ -40,11 +40,6 @@ import hashlib
 import itertools
 import json
 
-import numpy as np
-import torch
-from tqdm import tqdm
-from transformers import DynamicCache
-
 from lib import models
 from lib.rows import (
     STEP_KEY,
@@ -59,6 +54,11 @@ from lib.rows import (
     write_jsonl,
 )
 from lib.server import sample_remotely
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import DynamicCache
 
 # ── The state, as a chat and as tokens ───────────────────────────────────────────────────────────
 

@@ -40,12 +40,12 @@ import importlib
 import itertools
 import random
 
+from lib import models
+from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
+
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from tqdm import tqdm
-
-from lib import models
-from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")

@@ -32,12 +32,12 @@ import importlib
 import json
 import random
 
+from lib import models
+from lib.rows import check_numbers, indent, read_jsonl, stop
+
 import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-
-from lib import models
-from lib.rows import check_numbers, indent, read_jsonl, stop
 
 rollout = importlib.import_module("01_rollout")
 

@@ -46,10 +46,10 @@ import sys
 from collections import namedtuple
 from math import comb
 
-import numpy as np
-
 from lib.report import label, write_report
 from lib.rows import check_numbers, finished_rows, indent, log_rows, settings_of, write_jsonl
+
+import numpy as np
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")

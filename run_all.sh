@@ -99,11 +99,12 @@ evaluate() {        # evaluate X "N…" VERIFIERS…: multi-turn best-of-N; the 
 HERE=$(cd "$(dirname "$0")" && pwd)
 for part in setup settings run; do . "$HERE/lib/$part.sh"; done
 choose_python torch transformers numpy tqdm
+end_jobs_at_exit
 if [ -n "$SEEDS" ]; then
   run_seeds
 else
   open_run
   install_packages
-  end_searches_at_exit
+  know_code
   main
 fi

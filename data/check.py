@@ -14,13 +14,13 @@ import os
 import shutil
 import sys
 
-import numpy as np
-import torch
-import transformers
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import models
 from lib.rows import check_numbers, stop
+
+import numpy as np
+import torch
+import transformers
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")

@@ -23,9 +23,9 @@ the task_id "name-2".
 
 import re
 
-from common import ASK, make_parser, parse, published, save
-
 from lib.rows import stop
+
+from common import ASK, make_parser, parse, published, save
 
 FIELDS = {
     "name": str,  # becomes the task_id

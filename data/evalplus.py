@@ -21,15 +21,15 @@ import ast
 import contextlib
 import json
 
-import humaneval
-import mbpp
-from common import execute, make_parser, parse, published, save
-from tqdm import tqdm
-
 from lib.rows import check_fields, stop
 from lib.sandbox import Program, ProgramFailed, run_all
 from lib.text import is_python
 from lib.values import Crossing
+
+import humaneval
+import mbpp
+from common import execute, make_parser, parse, published, save
+from tqdm import tqdm
 
 RELEASES = "https://github.com/evalplus/{}_release/releases/download/"
 URLS = {

@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 
+from lib.rows import stop, write_jsonl
+
 import torch
 import transformers
-
-from lib.rows import stop, write_jsonl
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

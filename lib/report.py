@@ -10,10 +10,10 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from lib.chart import line_chart
 from lib.rows import read_jsonl, stop, write_text
+
+import numpy as np
 
 EVAL_FIELDS = dict(policy=str, rule=str, variant=str, task_id=str, messages=list, candidates=list)
 EVAL_FIELDS.update(n=int, temperature=(int, float), turn=int, picked=int, programs_run=int)

@@ -7,16 +7,11 @@ it relies on, and writes rows with fields added. Fields that it does not know pa
 import json
 import math
 import os
-import sys
+
+from lib.ends import stop
 
 # What makes a step (s_t, y_t, o_t, r_t) unique among all rows of a run.
 STEP_KEY = ("policy", "task_id", "trajectory", "turn")
-
-
-def stop(message):
-    """Bad input ends a stage with one line on stderr and exit status 2."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def read_jsonl(path, fields, key=()):

@@ -12,6 +12,8 @@ open_run() {
   asked=$(for name in $SETTINGS; do echo "$name=${!name}"; done)
   { mkdir -p "$RUN" && cd "$RUN" && [ -w . ]; } 2> /dev/null ||
     refuse "RUN=$RUN: this folder cannot be made, or not written in"
+  lock_folder
+  [ -z "$FRESH" ] || start_over
 
   # Until it has problems, a folder is bound to nothing.
   if [ -e problems ] && [ -e settings ] && ! echo "$asked" | cmp -s - settings; then
@@ -31,6 +33,55 @@ open_run() {
   echo "── $(tr '\n' ' ' < settings)METHODS=$METHODS"
 }
 
+# One run a folder. The lock is on the open file, which this shell and its stages share, so it ends
+# with the last of them, whatever ended them. (bash has no such lock of its own on macOS.)
+lock_folder() {
+  local status=0
+  exec 9>> .lock
+  "${BASE:-$PYTHON}" -c "$LOCK" 9>&9 || status=$?
+  [ "$status" != 3 ] || refuse "RUN=$RUN: another run is at work in this folder"
+}
+LOCK="import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(3)"
+
+# FRESH=1: what a run has made goes. Problems of your own stay, and so does what no run makes.
+start_over() {
+  local method
+  [ -e settings ] || return 0       # no run's folder
+  for method in $(sed -n 's/^    "\([a-z_]*\)": (.*/\1/p' "$HERE/04_relabel.py"); do
+    rm -rf {,humaneval/}"$method"{,+bce,+previous}-[1-9]*
+  done
+  rm -rf {,humaneval/}{base,report.md,report.svg} settings code
+  [ "$PRESET" = mbpp ] || rm -rf problems model
+}
+
+# The text of the project and the versions that a run was begun with lie in its folder `code`. What
+# has changed since is told each time that the run goes on.
+know_code() {
+  local name changed=""
+  mkdir -p code.part
+  cp "$HERE"/0?_*.py "$HERE"/run_all.sh "$HERE"/lib/*.py "$HERE"/lib/*.sh "$HERE"/data/*.py code.part
+  "$PYTHON" -c "$VERSIONS" > code.part/versions
+  if [ ! -e code ]; then
+    mv code.part code
+    return
+  fi
+  for name in code.part/*; do
+    cmp -s "$name" "code/${name#*/}" || changed="$changed ${name#*/}"
+  done
+  rm -rf code.part
+  [ -z "$changed" ] || echo "── changed since this run began:$changed. What it has made stays;" \
+    "FRESH=1 starts over (the old text is in $RUN/code)"
+}
+VERSIONS="import sys
+from importlib.metadata import version
+print('python', sys.version.split()[0])
+for name in ('torch', 'transformers', 'numpy'):
+    print(name, version(name))"
+
 # ── Problems, and π_0 ────────────────────────────────────────────────────────────────────────────
 
 make_problems() {
@@ -39,20 +90,20 @@ make_problems() {
     if [ ! -e problems/test.jsonl ]; then
       [ ! -e problems/train.jsonl ] ||
         refuse "RUN=$RUN has problems/train.jsonl and no problems/test.jsonl; lay both, or neither"
-      "$PYTHON" "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" \
+      alone "$PYTHON" "$HERE/data/humaneval.py" ${HUMANEVAL:+--source "$HUMANEVAL"} --limit "$LIMIT" \
         --out problems/humaneval
-      "$PYTHON" "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
+      alone "$PYTHON" "$HERE/data/mbpp.py" ${MBPP:+--source "$MBPP"} --limit "$LIMIT" --out problems
     fi
     [ "$SPLIT" = dev ] || [ ! -e problems/humaneval ] || EXAMS=humaneval/
     # What would fail after hours is to fail now. A policy and a verifier an iteration, and π_0's.
     [ -e base/turn1.samples.jsonl ] ||
-      "$PYTHON" "$HERE/data/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
+      alone "$PYTHON" "$HERE/data/check.py" --policy "$MODEL" --max-new-tokens "$TOKENS" \
         --problems problems/{train,"$SPLIT"}.jsonl --sample-flags="$SAMPLE_FLAGS" \
         --policy-flags="$POLICY_FLAGS" --verifier-flags="$VERIFIER_FLAGS" \
         --checkpoints $((1 + 2 * ITERATIONS * $(echo $METHODS | wc -w)))
   else
     # π_0 of the café has been to school, and has not met the customers.
-    [ -e model ] || "$PYTHON" "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" \
+    [ -e model ] || alone "$PYTHON" "$HERE/data/cafe.py" --seed "$SEED" --train "$TRAIN" --dev "$TEST" \
       --test "$TEST" --demonstrations "$SCHOOL" --out .
     stage 05_train_policy.py --base model --examples problems/demonstrations.jsonl --lr 2e-3 \
       --epochs 2 --seed "$SEED" --out base/policy
@@ -64,8 +115,17 @@ make_problems() {
 stage() {           # stage FILE ARGUMENTS… TARGET: makes TARGET, unless it exists
   [ -e "${!#}" ] && return
   local began=$SECONDS
-  "$PYTHON" "$HERE/$1" "${@:2}"
+  alone "$PYTHON" "$HERE/$1" "${@:2}"
   echo "  ($((SECONDS - began)) s, $SECONDS s in all)"
+}
+
+# alone COMMAND…: a job with its own process group, which is waited for. A signal to this shell is then
+# heard at once, and ends the job, all of it; and Ctrl-C is this shell's to answer.
+alone() {
+  set -m
+  "$@" &
+  set +m
+  wait $!
 }
 
 # meanwhile evaluate X …: the search of X. Where a process has one thread (the café, or real weights
@@ -99,10 +159,19 @@ search_after() {
   fi
 }
 
-# A run that ends, or is cut off, ends the searches beside it.
-end_searches_at_exit() {
+# A run that ends, or is cut off, ends its jobs. Should it be killed, its stages see that it is gone
+# (lib/ends.py).
+end_jobs_at_exit() {
   trap 'for job in $(jobs -pr); do kill -- "-$job" 2> /dev/null || true; done' EXIT
-  trap 'refuse "cut off; run it again to go on"' INT
+  trap 'cut_off 130' INT
+  trap 'cut_off 143' TERM
+  trap 'cut_off 129' HUP
+  export RUN_PID="${RUN_PID:-} $$"
+}
+
+cut_off() {         # cut_off STATUS
+  echo "${0##*/}: cut off; run it again to go on" >&2 || true
+  exit "$1"
 }
 
 # ── The report, and several seeds ────────────────────────────────────────────────────────────────
@@ -114,7 +183,7 @@ report() {
     [ -e "$x/eval.jsonl" ] || refuse "the search of $x has failed, see above"
   done
   for exam in "" $EXAMS; do
-    "$PYTHON" "$HERE/06_eval.py" report --run "./$exam" --out "${exam}report.md"
+    alone "$PYTHON" "$HERE/06_eval.py" report --run "./$exam" --out "${exam}report.md"
   done
   echo "── done in $SECONDS s: $RUN/report.md"
 }
@@ -122,9 +191,9 @@ report() {
 run_seeds() {       # a run for each seed, in a folder of its own, and one report of all
   local seed
   for seed in $SEEDS; do
-    env SEEDS= SEED="$seed" METHODS="$METHODS" PRESET="$PRESET" RUN="$RUN/seed$seed" \
+    alone env SEEDS= SEED="$seed" METHODS="$METHODS" PRESET="$PRESET" RUN="$RUN/seed$seed" \
       bash "$HERE/run_all.sh"
   done
   cd "$RUN"
-  "$PYTHON" "$HERE/06_eval.py" report --run $(printf "seed%s " $SEEDS) --out report.md
+  alone "$PYTHON" "$HERE/06_eval.py" report --run $(printf "seed%s " $SEEDS) --out report.md
 }

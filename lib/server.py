@@ -9,9 +9,9 @@ from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
-
 from lib.rows import stop
+
+from tqdm import tqdm
 
 # Seconds to wait before a request is repeated. A server may ask for more (Retry-After), up to a
 # minute.

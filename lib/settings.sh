@@ -13,6 +13,7 @@
 #   N               candidates a turn of the search. With 1 there is nothing for a verifier to pick,
 #                   and that of the last policy is not trained (the expert needs π_0's all the same)
 #   MANY            those of μCode's larger search, which also compares verifiers; N: no such search
+#   FRESH           1: begin anew, and delete what an earlier run has made in the folder RUN
 #   CONTROLS        searches with feedback that is fresh, swapped, failed or removed; or none
 #
 # The café alone:   TRAIN and TEST, problems · SCHOOL, demonstrations · STEPS, of the training of a
@@ -29,7 +30,7 @@ SETTINGS=PRESET     # what the folder of a run is bound to, in this order
 NUMBERS="SEED ITERATIONS TURNS TRAJECTORIES TOKENS SEARCH_TURNS MANY TRAIN TEST SCHOOL STEPS EPOCHS
   LIMIT"
 WORDS="PRESET METHODS SEEDS SPLIT CONTROLS MODEL HUMANEVAL POLICY_FLAGS VERIFIER_FLAGS
-  SAMPLE_FLAGS"
+  SAMPLE_FLAGS FRESH"
 
 # Refused is an environment variable whose name is one letter away from a setting's: one too many,
 # one too few, another one, or two that changed places. If that setting is a number, the value must
@@ -162,3 +163,5 @@ for seed in $SEEDS; do
   [[ $seed =~ $WHOLE_NUMBER ]] || refuse "SEEDS: '$seed' is no whole number such as 0 or 12"
 done
 RUN=${RUN:-$HERE/runs/$PRESET}
+FRESH=${FRESH:-}
+[[ $FRESH = "" || $FRESH = 1 ]] || refuse "FRESH=$FRESH: 1 is expected, or nothing"

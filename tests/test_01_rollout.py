@@ -3,12 +3,12 @@
 import json
 import shutil
 
+from lib.models import load_policy, load_tokenizer, stop_ids
+
 import numpy as np
 import pytest
 import torch
 from conftest import chat, contents, problem, read, run, stage, step, write
-
-from lib.models import load_policy, load_tokenizer, stop_ids
 
 rollout = stage(1)
 

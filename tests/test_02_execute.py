@@ -5,10 +5,10 @@ import subprocess
 import sys
 import time
 
+from lib import sandbox
+
 import pytest
 from conftest import ROOT, problem, read, run, stage, step, write
-
-from lib import sandbox
 
 ex = stage(2)
 ADD = problem(

@@ -14,10 +14,10 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+from lib import sandbox
+
 import pytest
 from conftest import ROOT, problem, read, stage, step, write
-
-from lib import sandbox
 
 ex = stage(2)
 ADD = problem(

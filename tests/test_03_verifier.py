@@ -5,11 +5,11 @@ import random
 import shutil
 from argparse import Namespace
 
+from lib.models import load_tokenizer, save_checkpoint
+
 import pytest
 import torch
 from conftest import problem, read, run, stage, step, write
-
-from lib.models import load_tokenizer, save_checkpoint
 
 verifier = stage(3)
 

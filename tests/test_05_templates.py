@@ -7,12 +7,12 @@ becomes, and where its loss is, is written down here by hand.
 import datetime
 import re
 
+from lib.models import end_token
+
 import pytest
 import transformers
 from conftest import chat, stage
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-from lib.models import end_token
 
 rollout = stage(1)
 policy = stage(5)

@@ -2,12 +2,12 @@
 
 import math
 
+from lib import models
+from lib.models import load_policy, stop_ids
+
 import pytest
 import torch
 from conftest import chat, read, run, stage, write
-
-from lib import models
-from lib.models import load_policy, stop_ids
 
 rollout = stage(1)
 policy = stage(5)

@@ -4,11 +4,11 @@ import itertools
 import json
 from argparse import Namespace
 
+from lib import report
+
 import numpy as np
 import pytest
 from conftest import candidate, chat, contents, environment, problem, stage
-
-from lib import report
 
 evaluate = stage(6)
 

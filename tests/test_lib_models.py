@@ -3,12 +3,12 @@
 import shutil
 from types import SimpleNamespace
 
+from lib import models
+
 import pytest
 import torch
 import transformers
 from conftest import MODELS, make_model, read
-
-from lib import models
 
 # ── Loading ──────────────────────────────────────────────────────────────────────────────────────
 

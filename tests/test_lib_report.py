@@ -4,11 +4,11 @@ import random
 import re
 from xml.etree import ElementTree
 
+from lib import report
+
 import numpy as np
 import pytest
 from conftest import candidate, chat, environment, problem, read, run, stage, write
-
-from lib import report
 
 evaluate = stage(6)
 

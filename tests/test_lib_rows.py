@@ -3,10 +3,10 @@
 import json
 from argparse import Namespace
 
+from lib import rows
+
 import pytest
 from conftest import read, write
-
-from lib import rows
 
 FIELDS = dict(task_id=str, turn=int, score=(int, float), passed=bool, messages=list)
 ROW = dict(task_id="a", turn=1, score=0.5, passed=True, messages=[])

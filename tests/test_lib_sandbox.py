@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+from lib import sandbox, zygote
+
 import pytest
 from conftest import ROOT, problem, stage
-
-from lib import sandbox, zygote
 
 ex = stage(2)
 LIMITS = {"timeout": 0.1, "memory": 256}

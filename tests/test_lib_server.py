@@ -7,10 +7,10 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from lib import server
+
 import pytest
 from conftest import chat, contents, problem, read, run, step, write
-
-from lib import server
 
 
 def completion(message, **more):

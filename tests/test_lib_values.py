@@ -15,8 +15,6 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
 from fractions import Fraction
 
-import pytest
-
 from lib.values import (
     ATOMS,
     COMMON,
@@ -28,6 +26,8 @@ from lib.values import (
     from_line,
     to_line,
 )
+
+import pytest
 
 # ── Across and back ──────────────────────────────────────────────────────────────────────────────
 

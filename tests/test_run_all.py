@@ -17,6 +17,8 @@ case "$*" in
   *version_info*) exit $TOO_OLD ;;
   *find_spec*) echo $LACKS; exit ;;
   *sys.executable*) echo "$0"; exit ;;
+  *flock*) exit ${LOCKED:-0} ;;
+  *importlib.metadata*) echo "torch ${VERSION:-1}"; exit ;;
 esac
 echo "$*" >> "$CALLS"
 case "$*" in
@@ -34,7 +36,7 @@ esac
 """
 TOOLS = (
     "bash sh basename cat cmp cp diff dirname env grep mkdir mv paste printf sed seq sleep touch"
-    " timeout tr uname wc"
+    " rm timeout tr uname wc"
 )
 NO_GPU_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone")
 
@@ -53,6 +55,7 @@ class Machine:
 
         self.checkout = folder / "checkout"
         shutil.copytree(f"{ROOT}/lib", self.checkout / "lib")
+        shutil.copytree(f"{ROOT}/data", self.checkout / "data")
         (self.checkout / "tests").mkdir()
         tables = ("04_relabel.py", "06_eval.py")  # of METHODS and CONTROLS
         for name in ("run_all.sh", "tests/run.sh", "requirements.txt", *tables):
@@ -362,6 +365,66 @@ def test_only_a_search_can_be_made_anew_in_a_folder(machine):
         assert done.returncode == 2
         assert ("rm -f settings {,humaneval/}*/eval.jsonl" in done.stderr) == may_stay, done.stderr
         assert "another folder with RUN=" in done.stderr
+
+
+def test_the_second_run_in_a_folder_leaves(machine):
+    done = machine.bash(PRESET="smoke", LOCKED="3")
+    line = f"run_all.sh: RUN={machine.run_folder}: another run is at work in this folder\n"
+    assert (done.returncode, done.stderr, machine.calls) == (2, line, [])
+    # Where a folder cannot be locked, it goes unlocked.
+    assert machine.bash(PRESET="smoke", LOCKED="1").returncode == 0
+
+
+def test_the_lock_holds_as_long_as_the_run_or_a_process_of_it(tmp_path):
+    """With the real Python: two runs at once, at three distances."""
+    script = f"""
+        . {ROOT}/lib/setup.sh; . {ROOT}/lib/run.sh; BASE={sys.executable}; RUN={tmp_path}; cd $RUN
+        lock_folder; echo locked; $*"""
+    lock = ["bash", "-c", script, "run_all.sh"]
+    for first_takes in ("0.0", "0.3", "0.6"):
+        with subprocess.Popen([*lock, "sleep", "1"], stdout=subprocess.PIPE) as first:
+            assert first.stdout.readline() == b"locked\n"
+            subprocess.run(["sleep", first_takes])
+            second = subprocess.run(lock, capture_output=True, text=True)
+            assert (second.returncode, second.stdout) == (2, "")
+            assert (
+                second.stderr
+                == f"run_all.sh: RUN={tmp_path}: another run is at work in this folder\n"
+            )
+        assert subprocess.run(lock, capture_output=True).returncode == 0
+
+
+def test_what_has_changed_since_a_run_began_is_told(machine):
+    assert "changed since" not in machine.bash(PRESET="smoke").stdout
+    assert "changed since" not in machine.bash(PRESET="smoke").stdout
+    with open(machine.checkout / "04_relabel.py", "a") as file:
+        file.write("# another text\n")
+    for _ in range(2):
+        done = machine.bash(PRESET="smoke", VERSION="2")
+        assert "changed since this run began: 04_relabel.py versions." in done.stdout
+        assert "FRESH=1" in done.stdout
+    assert "another" not in (machine.run_folder / "code/04_relabel.py").read_text()
+    assert "changed since" not in machine.bash(PRESET="smoke", FRESH="1").stdout
+
+
+def test_a_fresh_start_deletes_what_runs_make_and_nothing_else(machine):
+    settings = dict(PRESET="smoke", METHODS="mucode rft+bce")
+    machine.bash(**settings)
+    made = sorted(path.name for path in machine.run_folder.iterdir())
+    mine = ["notes.md", "try.examples.jsonl", "my-data-2", "mucode", "rft-plan"]
+    for name in mine:
+        (machine.run_folder / name).mkdir()
+        (machine.run_folder / name / "eval.jsonl").touch()
+    calls = machine.calls
+    assert machine.bash(FRESH="1", **settings).returncode == 0
+    assert "cafe.py" in " ".join(machine.calls) and "05_train_policy.py" in " ".join(machine.calls)
+    assert sorted(path.name for path in machine.run_folder.iterdir()) == sorted(made + mine)
+    assert calls != []
+
+    # Other settings are no obstacle, and a folder of something else is left alone.
+    assert machine.bash(FRESH="1", PRESET="smoke", SEED="5").returncode == 0
+    assert "SEED=5" in (machine.run_folder / "settings").read_text()
+    assert "FRESH=yes: 1 is expected" in machine.bash(FRESH="yes").stderr
 
 
 @pytest.mark.parametrize("seeds", ["", "0 1"])
