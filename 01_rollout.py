@@ -41,18 +41,8 @@ import itertools
 import json
 
 from lib import models
-from lib.rows import (
-    STEP_KEY,
-    check_numbers,
-    check_task_ids,
-    finished_rows,
-    indent,
-    log_rows,
-    read_jsonl,
-    settings_of,
-    stop,
-    write_jsonl,
-)
+from lib.resume import finished_rows, log_rows, work_of
+from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.server import sample_remotely
 
 import numpy as np
@@ -424,9 +414,9 @@ def main():
         print(f"01 rollout: all public tests of {args.previous} passed; nothing is left open")
         return
 
-    # Rows that an earlier call with these settings had finished before it was cut off are kept.
-    settings = settings_of(args, neutral=("out", "batch_size", "concurrency"))
-    rows = {key_of(row): row for row in finished_rows(args.out, settings)}
+    # Rows that an earlier call of this work had finished before it was cut off are kept.
+    work = work_of(args, ("problems", "policy", "previous"), ("out", "batch_size", "concurrency"))
+    rows = {key_of(row): row for row in finished_rows(args.out, work)}
     if rows:
         print(f"  going on from {len(rows)} finished rows in {args.out}.part")
     todo = [state for state in states if key_of(state) not in rows]
@@ -436,7 +426,7 @@ def main():
     answers = sample_states(todo, args.temperature)
     finished = list(rows.values())
     sampled = (dict(todo[i], completion=text, tokens=tokens) for i, text, tokens in answers)
-    for row in log_rows(args.out, settings, itertools.chain(finished, sampled)):
+    for row in log_rows(args.out, work, itertools.chain(finished, sampled)):
         rows[key_of(row)] = row
 
     # Back in the order of the states.

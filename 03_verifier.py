@@ -41,6 +41,7 @@ import itertools
 import random
 
 from lib import models
+from lib.resume import training_steps, work_of
 from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
 
 import torch
@@ -49,7 +50,6 @@ from tqdm import tqdm
 
 rollout = importlib.import_module("01_rollout")
 execute = importlib.import_module("02_execute")
-
 
 # ── Programs and their labels ────────────────────────────────────────────────────────────────────
 
@@ -240,8 +240,7 @@ def score_programs(model, tokenizer, programs, problems, path, batch_size):
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
-# For training a problem is (sequences, labels): the token ids of its distinct programs, and which
-# of them are correct.
+# A problem is (sequences, labels) here: the token ids of its programs, and which are correct.
 
 
 def draw_programs(problems, most, rng):
@@ -276,64 +275,63 @@ def measure(model, problems, batch_size):
     return sum(pairwise) / len(pairwise), sum(first) / len(first)
 
 
-def train_epoch(model, problems, optimizer, schedule, rng, args):
-    """One pass over the problems, in a new order → the mean loss of its steps."""
-    loss_of = LOSSES[args.loss]
-    purpose = "the step; lower --programs, add --gradient-checkpointing, or take a smaller model"
-
-    # The same problems in a new order, and of each the programs that this step draws.
-    order = rng.sample(problems, len(problems))
-    losses = []
-    model.train()
-    starts = range(0, len(order), args.batch_size)
-    for start in tqdm(starts, desc="  training", unit="step", disable=None, leave=False):
-        batch, labels, owners = draw_programs(
-            order[start : start + args.batch_size], args.programs, rng
-        )
-        labels = torch.tensor(labels, device=model.device)
-        owners = torch.tensor(owners, device=model.device)
-        with models.enough_memory(f"{purpose} (data/README.md says what fits)"):
-            # The pairs of a problem share this pass: each program is encoded once.
-            scores = forward(model, batch)  # (B,)
-            loss = loss_of(scores, labels, owners)
-            loss.backward()
-            models.take_step(model, optimizer, schedule)
-        losses.append(loss.item())
-    model.eval()
-    return sum(losses) / len(losses)
-
-
-def train(model, training, validation, args):
-    """Train in place, and keep the epoch that ranks the validation programs best.
-
-    Returns metrics, a row per epoch.
-    """
-    # The schedule ends with the last step of the last epoch.
-    steps_per_epoch = -(-len(training) // args.batch_size)  # rounded up
-    optimizer, schedule = models.make_optimizer(model, args.lr, args.epochs * steps_per_epoch)
+def plan_steps(problems, args):
+    """What the optimiser steps of all epochs draw. An epoch has all problems, in a new order."""
     rng = random.Random(args.seed)
+    steps = []
+    for _ in range(args.epochs):
+        order = rng.sample(problems, len(problems))
+        for start in range(0, len(order), args.batch_size):
+            steps.append(draw_programs(order[start : start + args.batch_size], args.programs, rng))
+    return steps
+
+
+def train_step(model, batch, labels, owners, optimizer, schedule, loss_of):
+    """One optimiser step → its loss."""
+    model.train()  # `measure` has left it in the other mode
+    labels = torch.tensor(labels, device=model.device)
+    owners = torch.tensor(owners, device=model.device)
+    with models.room_for_step("--programs"):
+        # The pairs of a problem share this pass: each program is encoded once.
+        scores = forward(model, batch)  # (B,)
+        loss = loss_of(scores, labels, owners)
+        loss.backward()
+        models.take_step(model, optimizer, schedule)
+    return loss.item()
+
+
+def train(model, training, validation, args, out=None, work=None):
+    """Train in place and keep the best epoch → metrics, a row each. out, work: as in stage 05."""
+    # The schedule ends with the last step of the last epoch, so all steps are known ahead.
+    steps = plan_steps(training, args)
+    per_epoch = len(steps) // args.epochs
+    optimizer, schedule = models.make_optimizer(model, args.lr, len(steps))
+    parts = dict(model=model, optimizer=optimizer, schedule=schedule)
 
     # One row per epoch, the best pairwise accuracy so far, and the weights it was measured with.
-    rows = []
-    best = None
-    for epoch in range(1, args.epochs + 1):
-        loss = train_epoch(model, training, optimizer, schedule, rng, args)
+    log = dict(losses=[], rows=[], best=None, weights={})
+    for step in training_steps(len(steps), parts, log, out, work):
+        loss = train_step(model, *steps[step], optimizer, schedule, LOSSES[args.loss])
+        log["losses"].append(loss)
+        if (step + 1) % per_epoch:
+            continue
+
+        # The end of an epoch.
         pairwise, top = measure(model, validation, args.score_batch)
-        row = dict(epoch=epoch, loss=loss, pairwise=pairwise, top1=top)
-        rows.append(dict(row, problems=len(validation), kept=False))
+        loss = sum(log["losses"][-per_epoch:]) / per_epoch
+        row = dict(epoch=(step + 1) // per_epoch, loss=loss, pairwise=pairwise, top1=top)
+        log["rows"].append(dict(row, problems=len(validation), kept=False))
 
         # A small set of programs is soon known by heart, so the last epoch need not be the best.
         # (Where nothing is held out, the last is kept.)
-        if best is None or pairwise is None or pairwise > best:
-            best = pairwise
-            kept = epoch
-            state = model.state_dict()
-            weights = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
+        if log["best"] is None or pairwise is None or pairwise > log["best"]:
+            log.update(best=pairwise, kept=row["epoch"], weights=models.copy_weights(model))
 
     # R_φ is the model of the best epoch.
-    model.load_state_dict(weights)
-    rows[kept - 1]["kept"] = True
-    return rows
+    model.load_state_dict(log["weights"])
+    model.eval()
+    log["rows"][log["kept"] - 1]["kept"] = True
+    return log["rows"]
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────
@@ -381,18 +379,20 @@ def main_train(args):
 
     # As token ids, in two parts: what is trained on, and what tells which epoch is best.
     room = models.context_length(model)
-    path = args.problems
     examples = {}  # task_id → (the token ids of its programs, which of them are correct)
     for task_id, codes in programs.items():
         problem = problems[task_id]
-        sequences = [encode_program(tokenizer, problem, code, room, path) for code in codes]
+        sequences = [
+            encode_program(tokenizer, problem, code, room, args.problems) for code in codes
+        ]
         examples[task_id] = sequences, list(codes.values())
     training_ids, held_out = split(problems, programs)
     training = [examples[task_id] for task_id in training_ids]
     validation = [examples[task_id] for task_id in held_out]
 
     # Fit R_φ.
-    metrics = train(model, training, validation, args)
+    work = work_of(args, ("problems", "steps", "base"), neutral=("out", "main"))
+    metrics = train(model, training, validation, args, args.out, work)
     models.save_checkpoint(model, tokenizer, args.out, metrics)
     print_training(training, validation, metrics, tokenizer, args)
 

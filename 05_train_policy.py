@@ -33,11 +33,11 @@ import json
 import random
 
 from lib import models
+from lib.resume import training_steps, work_of
 from lib.rows import check_numbers, indent, read_jsonl, stop
 
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 rollout = importlib.import_module("01_rollout")
 
@@ -145,26 +145,30 @@ def loss_of_part(model, examples):
     return completion_loss(logits[:, :-1], targets[:, first:])
 
 
-def train(model, examples, batches, peak, most_tokens):
-    """Fine-tune in place → the loss of each step."""
+def train(model, examples, batches, peak, most_tokens, out=None, work=None):
+    """Fine-tune in place → the loss of each step.
+
+    out, work: where a training that is cut off leaves its state, and what it depends on.
+    """
     # Weights and AdamW's moments are float32. At a rate of 5e-7 a step is smaller than the spacing
     # of bfloat16 numbers, and such weights would stand still. Only the arithmetic is bfloat16.
     optimizer, schedule = models.make_optimizer(model, peak, len(batches))
     lengths = [len(ids) for ids, _ in examples]
-    purpose = "the step; lower --tokens-per-pass, add --gradient-checkpointing, or take a smaller"
-    losses = []
-    for batch in tqdm(batches, desc="  training", unit="step", disable=None, leave=False):
+    parts = dict(model=model, optimizer=optimizer, schedule=schedule)
+    log = dict(losses=[])
+    for step in training_steps(len(batches), parts, log, out, work):
+        batch = batches[step]
         tokens = sum(examples[i][1] for i in batch)  # that carry loss in this step
         total = 0.0
-        with models.enough_memory(f"{purpose} model (data/README.md says what fits)"):
+        with models.room_for_step("--tokens-per-pass"):
             # Each part divides by the tokens of the step, so the parts add up to its mean.
             for part in split_batch(batch, lengths, most_tokens):
                 loss = loss_of_part(model, [examples[i] for i in part]) / tokens
                 loss.backward()
                 total += loss.item()
             models.take_step(model, optimizer, schedule)  # after the last part
-        losses.append(total)
-    return losses
+        log["losses"].append(total)
+    return log["losses"]
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────
@@ -247,7 +251,8 @@ def main():
 
     steps = args.steps or max(1, round(args.epochs * len(examples) / args.batch_size))
     batches = make_batches([len(ids) for ids, _ in examples], args.batch_size, steps, args.seed)
-    losses = train(model, examples, batches, args.lr, args.tokens_per_pass)
+    work = work_of(args, inputs=("base", "examples"), neutral=("out",))
+    losses = train(model, examples, batches, args.lr, args.tokens_per_pass, args.out, work)
 
     tenth = max(1, steps // 10)  # of the steps, at the beginning and at the end
     metrics = dict(

@@ -47,7 +47,8 @@ from collections import namedtuple
 from math import comb
 
 from lib.report import label, write_report
-from lib.rows import check_numbers, finished_rows, indent, log_rows, settings_of, write_jsonl
+from lib.resume import finished_rows, log_rows, work_of
+from lib.rows import check_numbers, indent, write_jsonl
 
 import numpy as np
 
@@ -242,14 +243,14 @@ def judge_candidates(problems, drawn, judge, score, programs):
     return candidates
 
 
-def sample_draws(draws, sample_states, out, settings):
+def sample_draws(draws, sample_states, out, work):
     """`sample` of search. What a call that was cut off had drawn is read from OUT.part."""
-    finished = finished_rows(out, settings)
+    finished = finished_rows(out, work)
     drawn = {Draw(*row[:5]): row[5:] for row in finished}
     todo = draw_all([draw for draw in draws if draw not in drawn], sample_states)
 
     # Every draw is on disk before the next batch begins.
-    for row in log_rows(out, settings, itertools.chain(finished, todo)):
+    for row in log_rows(out, work, itertools.chain(finished, todo)):
         drawn[Draw(*row[:5])] = row[5:]
     return {draw: drawn[draw] for draw in draws}
 
@@ -368,11 +369,12 @@ def main_search(args):
     sample_states, _ = rollout.make_sampler(problems.values(), args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
-    # How candidates are made.
-    settings = settings_of(args, neutral=("out", "main", "batch_size", "concurrency", "workers"))
+    # What the draws depend on. (Their verdicts and scores are made anew.)
+    neutral = ("out", "main", "batch_size", "concurrency", "workers")
+    work = work_of(args, ("problems", "policy", "verifier"), neutral)
 
     def sample(draws):
-        return sample_draws(draws, sample_states, args.out, settings)
+        return sample_draws(draws, sample_states, args.out, work)
 
     def judge(programs):
         strict = args.require_sandbox

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 
+from lib.resume import forget_training
 from lib.rows import stop, write_jsonl
 
 import torch
@@ -146,6 +147,12 @@ def enough_memory(purpose):
         stop(f"out of memory: no room for {purpose}")
 
 
+def room_for_step(dial):
+    """The same for a step of training. dial: the flag that makes it smaller."""
+    advice = f"lower {dial}, add --gradient-checkpointing, or take a smaller model"
+    return enough_memory(f"the step; {advice} (data/README.md says what fits)")
+
+
 def checkpoint_activations(model):
     """Compute activations anew in the backward pass: a third slower, far less memory."""
     # Earlier versions of transformers name it after the gradients.
@@ -202,6 +209,11 @@ def take_step(model, optimizer, schedule):
     optimizer.zero_grad(set_to_none=True)
 
 
+def copy_weights(model):
+    """The weights as they are now, in main memory."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -227,3 +239,4 @@ def save_checkpoint(model, tokenizer, path, metrics=None):
         write_jsonl(os.path.join(path + ".part", "metrics.jsonl"), metrics)
     shutil.rmtree(path, ignore_errors=True)
     os.rename(path + ".part", path)
+    forget_training(path)

@@ -102,36 +102,3 @@ def indent(text, by=4):
     # A model may write what a terminal obeys, or what no file takes.
     shown = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
     return " " * by + "".join(shown).replace("\n", "\n" + " " * by)
-
-
-# ── Going on after a kill ────────────────────────────────────────────────────────────────────────
-
-
-def settings_of(args, neutral):
-    """The flags of a call that its rows depend on: all but the neutral ones."""
-    return {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
-
-
-def finished_rows(path, settings):
-    """The whole rows that a cut-off call with the same settings left in NAME.part."""
-    part = path + ".part"
-    if not os.path.exists(part):
-        return []
-    with open(part, encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    # What follows the last newline was cut off in the middle.
-    lines.pop()
-    if not lines or lines[0] != json.dumps(settings):
-        return []
-    return [json.loads(line) for line in lines[1:]]
-
-
-def log_rows(path, settings, rows):
-    """Pass rows on as they come, each written to NAME.part first, under a line of the settings."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    # Line by line: what waits in a buffer is lost if the stage is killed.
-    with open(path + ".part", "w", buffering=1, encoding="utf-8") as file:
-        file.write(json.dumps(settings) + "\n")
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
-            yield row

@@ -161,10 +161,15 @@ def bench_verifier(rate, is_checkpointing):
         prompt = random_ids(PROMPT // 3, rng)
         programs = [prompt + random_ids(rng.randrange(100, PROGRAM), rng) for _ in range(16)]
         problems.append((programs, [1, 0] * 8))
-    args = SimpleNamespace(loss="bt", batch_size=4, programs=16)
+    args = SimpleNamespace(batch_size=4, programs=16, epochs=1, seed=0)
     optimizer, schedule = models.make_optimizer(model, 1e-6, 99)
     lengths = [len(ids) for programs, _ in problems for ids in programs]
-    took = seconds(lambda: verifier.train_epoch(model, problems, optimizer, schedule, rng, args), 2)
+
+    def epoch():
+        for step in verifier.plan_steps(problems, args):
+            verifier.train_step(model, *step, optimizer, schedule, verifier.bt_loss)
+
+    took = seconds(epoch, 2)
     tokens = sum(lengths)
     share = operations(tokens, tokens / len(lengths), 0) / took / rate
     report("03 verifier, 64 programs a step", is_checkpointing, tokens / took, share)

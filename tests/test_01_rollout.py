@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from lib import resume
 from lib.models import load_policy, load_tokenizer, stop_ids
 
 import numpy as np
@@ -198,30 +199,28 @@ def test_a_row_depends_on_its_seed_and_not_on_its_batch(tmp_path, tiny, capsys):
 def test_a_run_that_was_cut_off_goes_on_from_its_finished_rows(tmp_path, tiny, capsys):
     problems = write(tmp_path / "p", [problem("a"), problem("b")])
     rows = sample_file(tiny, problems, tmp_path / "whole").decode().splitlines(keepends=True)
-    settings = dict(
-        max_new_tokens=6,
-        name="base",
-        policy=str(tiny),
-        previous=None,
-        problems=str(problems),
-        seed=0,
-        server=None,
-        temperature=0.7,
-        trajectories=3,
-    )
-    marked = dict(json.loads(rows[1]), completion="finished before the kill")
-    mark = json.dumps(marked) + "\n"
 
-    # One row was finished and the next one cut in the middle. Rows of another seed are not kept.
-    other = dict(settings, seed=1)
-    for written_under, expected in [
-        (settings, [rows[0], mark, *rows[2:]]),
-        (other, rows),
-    ]:
-        part = json.dumps(written_under) + "\n" + mark + rows[2][:20]
-        (tmp_path / "cut.part").write_text(part)
-        assert sample_file(tiny, problems, tmp_path / "cut").decode() == "".join(expected)
-        assert not (tmp_path / "cut.part").exists()
+    # A call that is killed after two rows leaves what it had finished. One of them gets a mark.
+    command = ["--problems", problems, "--policy", tiny, "--trajectories", 3]
+    command += ["--max-new-tokens", 6, "--out", tmp_path / "cut"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "write_jsonl", lambda *_: None)
+        run(1, *command)
+    part = tmp_path / "cut.part"
+    head, first, second, *_ = part.read_text().splitlines(keepends=True)
+    row = json.loads(first.partition(" ")[2])
+    marked = dict(row, completion="finished before the kill")
+    left = head + resume.seal(marked) + second[:20]
+
+    # The second was cut in the middle. Rows of another seed are not kept.
+    index = [json.loads(line) for line in rows].index(row)
+    expected = [*rows[:index], json.dumps(marked) + "\n", *rows[index + 1 :]]
+    part.write_text(left)
+    assert sample_file(tiny, problems, tmp_path / "cut").decode() == "".join(expected)
+    assert not part.exists()
+    part.write_text(left)
+    other = sample_file(tiny, problems, tmp_path / "cut", "--seed", 1)
+    assert other == sample_file(tiny, problems, tmp_path / "other", "--seed", 1)
 
 
 def test_the_row_of_a_shortened_state_holds_what_the_model_saw(tmp_path, tiny, capsys):

@@ -177,13 +177,13 @@ def test_the_epoch_that_ranks_held_out_programs_best_is_kept(monkeypatch, pairwi
     model.weight.data.fill_(0.0)
     measured = iter(pairwise)
 
-    def train_epoch(model, *_):
-        model.weight.data += 1
+    def train_step(model, *_):
+        model.weight.data += 0.5  # an epoch has two steps
         return 0.5
 
-    monkeypatch.setattr(verifier, "train_epoch", train_epoch)
+    monkeypatch.setattr(verifier, "train_step", train_step)
     monkeypatch.setattr(verifier, "measure", lambda *_: (next(measured), 1.0))
-    args = Namespace(epochs=3, batch_size=4, lr=1e-3, seed=0, score_batch=4)
+    args = Namespace(epochs=3, batch_size=4, programs=2, lr=1e-3, seed=0, score_batch=4, loss="bt")
     rows = verifier.train(model, [([[1]], [1])] * 6, [], args)
     assert [row["pairwise"] for row in rows] == pairwise
     assert [row["epoch"] for row in rows if row["kept"]] == [kept]

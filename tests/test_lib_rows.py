@@ -1,6 +1,5 @@
 """lib/rows.py: what is read, what is refused, and files that are whole or not there."""
 
-import json
 from argparse import Namespace
 
 from lib import rows
@@ -91,35 +90,6 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
     (tmp_path / "file").touch()
     path = tmp_path / "file/t"
     refused(lambda: rows.write_jsonl(str(path), [ROW]), path, "cannot be written")
-
-
-# ── Going on after a kill ────────────────────────────────────────────────────────────────────────
-
-SETTINGS = dict(seed=0, policy="x")
-
-
-def test_logged_rows_are_passed_on_and_found_by_the_next_call(tmp_path):
-    path = str(tmp_path / "new/t")
-    log = rows.log_rows(path, SETTINGS, iter([dict(k=0), dict(k=1), dict(k=2)]))
-    assert next(log) == dict(k=0)
-    assert next(log) == dict(k=1)
-    # The call is killed here: nothing closes the file.
-    assert rows.finished_rows(path, SETTINGS) == [dict(k=0), dict(k=1)]
-
-
-def test_the_row_that_was_cut_in_the_middle_is_dropped(tmp_path):
-    part = json.dumps(SETTINGS) + '\n{"k": 0}\n{"k": 1}\n{"k": 2'
-    (tmp_path / "t.part").write_text(part)
-    assert rows.finished_rows(str(tmp_path / "t"), SETTINGS) == [dict(k=0), dict(k=1)]
-    (tmp_path / "t.part").write_text(json.dumps(SETTINGS))
-    assert rows.finished_rows(str(tmp_path / "t"), SETTINGS) == []
-
-
-def test_rows_of_other_settings_are_not_taken_over(tmp_path):
-    path = str(tmp_path / "t")
-    assert rows.finished_rows(path, SETTINGS) == []
-    list(rows.log_rows(path, SETTINGS, [dict(k=0)]))
-    assert rows.finished_rows(path, dict(SETTINGS, seed=1)) == []
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────

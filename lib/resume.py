@@ -1,0 +1,215 @@
+"""Going on after a kill: what a stage had finished, as long as it is the same work.
+
+Rows that take long are logged in NAME.part as they come, and a training saves itself now and then
+in NAME.training. Both hold what their work depends on: flags, inputs by content, code, versions.
+"""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import sys
+import time
+import zlib
+from importlib.metadata import version
+
+from lib.rows import stop, write_text
+
+import torch
+from tqdm import tqdm
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+
+# ── The same work? ───────────────────────────────────────────────────────────────────────────────
+
+
+def hash_files(paths):
+    """SHA-256 of files, names and contents."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{os.path.basename(path)} {os.path.getsize(path)}\n".encode())
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                total.update(block)
+    return total.hexdigest()
+
+
+def content_of(value):
+    """What a flag's value stands for: the content of a file or checkpoint, else itself."""
+    if isinstance(value, list):
+        return [content_of(item) for item in value]
+    if value and os.path.isdir(value):
+        return hash_files(sorted(filter(os.path.isfile, glob.glob(f"{glob.escape(value)}/*"))))
+    return hash_files([value]) if value and os.path.isfile(value) else value
+
+
+def work_of(args, inputs, neutral):
+    """What the result of a call depends on, as a dictionary.
+
+    inputs: the flags that name files or checkpoints. neutral: those that change no result.
+    """
+    work = {flag: value for flag, value in sorted(vars(args).items()) if flag not in neutral}
+    for flag in inputs:
+        work[flag] = content_of(work[flag])
+    work["code"] = hash_files(sorted(glob.glob(f"{ROOT}/0*.py") + glob.glob(f"{ROOT}/lib/*.py")))
+    work["packages"] = [version(name) for name in ("torch", "transformers", "numpy")]
+    return work
+
+
+def is_same(work, found, path):
+    """Was this file left by the same work? If not, say so: it will be written over."""
+    if found == work:
+        return True
+    differing = [name for name in work if name not in found or found[name] != work[name]]
+    reason = ", ".join(differing) or "flags"
+    print(f"  {path} is of other work ({reason}), and begins anew", file=sys.stderr)
+    return False
+
+
+def damaged(path):
+    """Stop over a file that was left by a cut-off call and does not read as it was written."""
+    stop(f"{path}: damaged; delete it, and what it holds is made again")
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def seal(value):
+    """A value as a line, with a checksum before it."""
+    text = json.dumps(value)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def unseal(line, path):
+    """The value of a line that `seal` wrote."""
+    checksum, _, text = line.rstrip("\n").partition(" ")
+    if checksum != f"{zlib.crc32(text.encode()):08x}":
+        damaged(path)
+    return json.loads(text)
+
+
+def finished_rows(path, work):
+    """The whole rows that a cut-off call of the same work left in NAME.part."""
+    part = path + ".part"
+    if not os.path.exists(part):
+        return []
+    try:
+        with open(part, encoding="utf-8", newline="\n") as file:
+            # What follows the last newline was cut off in the middle.
+            lines = [line for line in file if line.endswith("\n")]
+    except ValueError:
+        damaged(part)
+    if not lines or not is_same(work, unseal(lines[0], part), part):
+        return []
+    return [unseal(line, part) for line in lines[1:]]
+
+
+def log_rows(path, work, rows):
+    """Pass rows on as they come, each written to NAME.part first."""
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        # Line by line: what waits in a buffer is lost if the stage is killed.
+        with open(path + ".part", "w", buffering=1, encoding="utf-8") as file:
+            file.write(seal(work))
+            for row in rows:
+                file.write(seal(row))
+                yield row
+    except OSError as error:
+        stop(f"{path}: cannot be written ({error.strerror})")
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────
+
+# Training between two saves: so many seconds, and so many times as long as a save takes.
+SAVE_EVERY = 20
+SAVE_COST = 20
+
+
+def training_steps(total, parts, log, path, work):
+    """The numbers of the optimiser steps that are left, 0 … total − 1, with a progress bar.
+
+    Between two steps it saves, now and then, where the training stands: what is in `parts` (model,
+    optimizer, schedule: whatever has a state_dict), random state, and `log`, a dictionary that the
+    caller fills. What a call of the same work has saved is put back first.
+
+    path: of the checkpoint to come; the state lies in PATH.training. None: nothing is saved.
+    """
+    done = restore(parts, log, path, work) if path else 0
+    if done:
+        print(f"  going on after step {done} of {total}, from {path}.training")
+    saved = time.monotonic()
+    pause = SAVE_EVERY
+    bar = tqdm(total=total, initial=done, desc="  training", unit="step", disable=None, leave=False)
+    with bar:
+        for step in range(done, total):
+            yield step
+            bar.update()
+            if path and time.monotonic() - saved > pause and step + 1 < total:
+                began = time.monotonic()
+                save(step + 1, parts, log, path, work)
+                saved = time.monotonic()
+                pause = max(SAVE_EVERY, SAVE_COST * (saved - began))
+
+
+def random_state():
+    """Of torch, on the processor and on all GPUs: what dropout draws from."""
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), of_gpus
+
+
+def save(done, parts, log, path, work):
+    """Write the state to PATH.training-DONE, then the line that says so to PATH.training."""
+    state = dict(log=log, random=random_state())
+    state["parts"] = {name: part.state_dict() for name, part in parts.items()}
+    file = f"{path}.training-{done}"
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        torch.save(state, file)
+        line = seal(dict(work=work, done=done, sha256=hash_files([file])))
+        write_text(f"{path}.training", [line])
+    # torch has an error of its own where the disk is full.
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            os.remove(file)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        stop(f"{file}: cannot be written ({reason})")
+    forget_training(path, but=done)
+
+
+def forget_training(path, but=None):
+    """Delete the states of a training, or all but one."""
+    for file in glob.glob(f"{glob.escape(path)}.training-*"):
+        if file != f"{path}.training-{but}":
+            os.remove(file)
+    if but is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{path}.training")
+
+
+def restore(parts, log, path, work):
+    """Put back what was saved last, if it is of the same work → how many steps are done."""
+    note = f"{path}.training"
+    if not os.path.exists(note):
+        return 0
+    try:
+        with open(note, encoding="utf-8") as text:
+            saved = unseal(text.read(), note)
+    except ValueError:
+        damaged(note)
+    if not is_same(work, saved["work"], note):
+        forget_training(path)
+        return 0
+
+    file = f"{note}-{saved['done']}"
+    if not os.path.exists(file) or hash_files([file]) != saved["sha256"]:
+        damaged(note)
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
+    log.update(state["log"])
+    of_cpu, of_gpus = state["random"]
+    torch.set_rng_state(of_cpu)
+    if of_gpus:
+        torch.cuda.set_rng_state_all(of_gpus)
+    return saved["done"]

@@ -1,0 +1,272 @@
+"""lib/resume.py: what a stage had finished is found again, if it is the same work."""
+
+import argparse
+import os
+import random
+import shutil
+
+from lib import resume
+
+import pytest
+import torch
+from conftest import chat, problem, read, run, stage, step, write
+
+WORK = dict(seed=0, policy="x")
+
+
+# ── The same work? ───────────────────────────────────────────────────────────────────────────────
+
+
+def work(**flags):
+    return resume.work_of(argparse.Namespace(**flags), ("policy", "files"), neutral=("out",))
+
+
+def test_work_is_told_by_content_and_not_by_path(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / f"{name}.jsonl").write_text("rows")
+    a, b = (dict(policy=str(tmp_path / x), files=[f"{tmp_path}/a.jsonl"]) for x in "ab")
+    assert work(**a, out="o", seed=1) == work(**b, out="p", seed=1)
+    assert work(**a, out="o", seed=1) != work(**a, out="o", seed=2)
+
+    # A byte of a checkpoint, a file more, a byte of a file of rows.
+    (tmp_path / "b/config.json").write_text("{ ")
+    assert work(**a) != work(**b)
+    (tmp_path / "b/config.json").write_text("{}")
+    (tmp_path / "b/more").touch()
+    assert work(**a) != work(**b)
+    before = work(**a)
+    (tmp_path / "a.jsonl").write_text("rowS")
+    assert work(**a) != before
+
+
+def test_what_is_no_input_is_taken_as_it_stands(tmp_path, monkeypatch):
+    """A policy is called base, and there is a folder of that name; a hub has no folder at all."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("base")
+    flags = work(policy="Qwen/Qwen2.5", files=None, name="base")
+    assert (flags["policy"], flags["files"], flags["name"]) == ("Qwen/Qwen2.5", None, "base")
+
+
+def test_other_code_is_other_work(tmp_path, monkeypatch):
+    before = work(policy="x", files=None)
+    for folder in ("", "lib"):
+        shutil.copytree(f"{resume.ROOT}/{folder}", tmp_path / f"copy{folder}", ignore=only_python)
+    monkeypatch.setattr(resume, "ROOT", str(tmp_path / "copy"))
+    assert work(policy="x", files=None) == before
+    with open(tmp_path / "copy/lib/rows.py", "a") as file:
+        file.write("#")
+    assert work(policy="x", files=None)["code"] != before["code"]
+
+
+def only_python(folder, names):
+    return [x for x in names if not x.endswith(".py") and (x != "lib" or folder.endswith("lib"))]
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_logged_rows_are_passed_on_and_found_by_the_next_call(tmp_path):
+    path = str(tmp_path / "new/t")
+    log = resume.log_rows(path, WORK, iter([dict(k=0), dict(k=1), dict(k=2)]))
+    assert next(log) == dict(k=0)
+    assert next(log) == dict(k=1)
+    # The call is killed here: nothing closes the file.
+    assert resume.finished_rows(path, WORK) == [dict(k=0), dict(k=1)]
+
+
+def test_the_row_that_was_cut_in_the_middle_is_dropped(tmp_path):
+    path = str(tmp_path / "t")
+    assert resume.finished_rows(path, WORK) == []
+    list(resume.log_rows(path, WORK, [dict(k=0), dict(k="φ\n")]))
+    text = (tmp_path / "t.part").read_text()
+    for length in range(len(text) + 1):
+        (tmp_path / "t.part").write_text(text[:length])
+        whole = max(0, text[:length].count("\n") - 1)
+        assert resume.finished_rows(path, WORK) == [dict(k=0), dict(k="φ\n")][:whole]
+
+
+def test_rows_of_other_work_are_not_taken_over_and_that_is_said(tmp_path, capsys):
+    path = str(tmp_path / "t")
+    list(resume.log_rows(path, WORK, [dict(k=0)]))
+    assert resume.finished_rows(path, dict(WORK, seed=1)) == []
+    assert capsys.readouterr().err == f"  {path}.part is of other work (seed), and begins anew\n"
+
+
+def test_a_damaged_file_of_rows_is_named(tmp_path, refused):
+    path = str(tmp_path / "t")
+    list(resume.log_rows(path, WORK, [dict(k=k, text="a" * 20) for k in range(9)]))
+    whole = (tmp_path / "t.part").read_bytes()
+    rng = random.Random(0)
+    for _ in range(100):
+        place = rng.randrange(len(whole) - 1)
+        change = bytes([whole[place] ^ (1 << rng.randrange(8))])
+        (tmp_path / "t.part").write_bytes(whole[:place] + change + whole[place + 1 :])
+        refused(lambda: resume.finished_rows(path, WORK), f"{path}.part", "damaged; delete it")
+    for text in ("hello\n", '{"a": 1}\n', "\0" * 50 + "\n", "00000000 null\n"):
+        (tmp_path / "t.part").write_text(text)
+        refused(lambda: resume.finished_rows(path, WORK), f"{path}.part", "damaged; delete it")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file/t"
+    refused(lambda: list(resume.log_rows(str(path), WORK, [dict(k=0)])), path, "cannot be written")
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Killed(Exception):
+    pass
+
+
+def train(path, kill_after=None, steps=9, work=WORK):
+    """A training of a layer with dropout and momentum → its weights and its log."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    parts = dict(model=model, optimizer=optimizer, schedule=schedule)
+    log = dict(losses=[])
+    made = []
+    for k in resume.training_steps(steps, parts, log, path, work):
+        made.append(k)
+        loss = model(torch.ones(2, 4)).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        log["losses"].append(loss.item())
+        if len(made) == kill_after:
+            raise Killed
+    return model.state_dict(), log, made
+
+
+@pytest.fixture
+def save_always(monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY", -1)
+    monkeypatch.setattr(resume, "SAVE_COST", 0)
+
+
+def test_a_training_that_is_cut_off_goes_on_to_the_same_weights(tmp_path, save_always, capsys):
+    path = str(tmp_path / "new/policy")
+    weights, log, made = train(None)
+    assert made == list(range(9))
+    for kill_after in (1, 4, 3):
+        with pytest.raises(Killed):
+            train(path, kill_after)
+    # The step in which it was killed was not saved.
+    assert "going on after step 3 of 9" in capsys.readouterr().out
+    again, its_log, made = train(path)
+    assert made == [5, 6, 7, 8]
+    assert its_log == log
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_a_training_of_other_work_begins_anew(tmp_path, save_always, capsys):
+    path = str(tmp_path / "policy")
+    with pytest.raises(Killed):
+        train(path, 4)
+    _, _, made = train(path, work=dict(WORK, seed=1, more=2))
+    assert made == list(range(9))
+    line = f"  {path}.training is of other work (seed, more), and begins anew\n"
+    assert line in capsys.readouterr().err
+
+
+def test_nothing_is_saved_within_the_pause(tmp_path):
+    train(str(tmp_path / "policy"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_state_is_named(tmp_path, save_always, refused):
+    path = str(tmp_path / "policy")
+    with pytest.raises(Killed):
+        train(path, 4)
+    rng = random.Random(0)
+    for file in (tmp_path / "policy.training", tmp_path / "policy.training-3"):
+        whole = file.read_bytes()
+        torn = [b"", b"hello", whole[:100], whole[: len(whole) // 2], whole[:-10]]
+        for _ in range(50):
+            place = rng.randrange(len(whole) - 1)
+            change = bytes([whole[place] ^ (1 << rng.randrange(8))])
+            torn.append(whole[:place] + change + whole[place + 1 :])
+        for text in torn:
+            file.write_bytes(text)
+            refused(lambda: train(path), "policy.training: damaged; delete it")
+        file.write_bytes(whole)
+    (tmp_path / "policy.training-3").unlink()
+    refused(lambda: train(path), "policy.training: damaged; delete it")
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path, save_always, refused):
+    (tmp_path / "file").touch()
+    refused(lambda: train(str(tmp_path / "file/policy")), "policy", "cannot be written")
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """killed(call, step): a call that is killed as this step begins."""
+
+    def kill(call, step):
+        def steps(*args):
+            for k in resume.training_steps(*args):
+                if k == step:
+                    raise Killed
+                yield k
+
+        with monkeypatch.context() as patch:
+            for number in (3, 5):
+                patch.setattr(stage(number), "training_steps", steps)
+            with pytest.raises(Killed):
+                call()
+
+    return kill
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_stage_05_goes_on_to_the_same_bytes(tmp_path, tiny, save_always, killed, capsys):
+    answer = [dict(role="assistant", content="return x")]
+    rows = [dict(prompt=chat(f"f{k}"), completion=answer) for k in range(6)]
+    examples = write(tmp_path / "e", rows)
+
+    def call(out):
+        flags = ("--steps", 7, "--batch-size", 2, "--lr", 1e-2)
+        run(5, "--base", tiny, "--examples", examples, "--out", tmp_path / out, *flags)
+
+    call("whole")
+    killed(lambda: call("cut"), 5)
+    assert (tmp_path / "cut.training").exists() and not (tmp_path / "cut").exists()
+    call("cut")
+    assert "going on after step 5 of 7" in capsys.readouterr().out
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+    assert list(tmp_path.glob("cut.*")) == []
+
+
+def test_stage_03_goes_on_to_the_same_bytes(tmp_path, tiny, save_always, killed, capsys):
+    """Also from within a later epoch, when an earlier one was the best."""
+    problems = [problem(f"t{k}", group=f"g{k}", prompt="f(xs): the sum") for k in range(30)]
+    steps = []
+    for k in range(30):
+        for good in (True, False):
+            code = f"return {k + good}"
+            row = step(f"t{k}", int(good), code=code, public=good, hidden=good)
+            steps.append(row)
+    files = ("--problems", write(tmp_path / "p", problems), "--steps", write(tmp_path / "s", steps))
+
+    def call(out):
+        flags = ("--lr", 1e-2, "--epochs", 3, "--batch-size", 9)
+        run(3, "train", *files, "--base", tiny, "--out", tmp_path / out, *flags)
+
+    call("whole")
+    metrics = read(tmp_path / "whole/metrics.jsonl")
+    assert len(metrics) == 3 and metrics[0]["problems"] > 0
+    per_epoch = -(-(30 - metrics[0]["problems"]) // 9)
+    for moment in (1, per_epoch, 2 * per_epoch + 1):
+        killed(lambda: call("cut"), moment)
+        call("cut")
+        assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
