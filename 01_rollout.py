@@ -42,7 +42,7 @@ import json
 
 from lib import models
 from lib.resume import finished_rows, log_rows, work_of
-from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_flags, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.server import sample_remotely
 
 import numpy as np
@@ -398,7 +398,7 @@ def parse_args():
     add("--concurrency", type=int, default=64, help="requests to --server at once [%(default)s]")
     add("--seed", type=int, default=0, help="[%(default)s]")
     args = parser.parse_args()
-    check_numbers(args, may_be_zero=("seed", "temperature"))
+    check_flags(args, may_be_zero=("seed", "temperature"))
     return args
 
 

@@ -45,7 +45,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from lib import text
-from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_flags, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
@@ -470,7 +470,7 @@ def parse_args():
     add("--workers", type=int, default=os.cpu_count(), help="programs at a time [%(default)s]")
     add("--require-sandbox", action="store_true", help="stop where seccomp or Landlock is missing")
     args = parser.parse_args()
-    check_numbers(args)
+    check_flags(args)
     return args
 
 

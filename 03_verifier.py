@@ -42,7 +42,7 @@ import random
 
 from lib import models
 from lib.resume import training_steps, work_of
-from lib.rows import STEP_KEY, check_numbers, check_task_ids, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_flags, check_task_ids, indent, read_jsonl, stop, write_jsonl
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
@@ -371,7 +371,7 @@ def read_programs(args):
 
 def main_train(args):
     # D as distinct programs, and R_φ before training.
-    models.check_target(args.out)
+    models.check_target(args.out, args.base)
     problems, programs = read_programs(args)
     model, tokenizer = make_verifier(args.base, args.seed)
     if args.gradient_checkpointing:
@@ -485,7 +485,7 @@ def parse_args():
     add("--batch-size", type=int, default=4, help="problems per optimiser step [%(default)s]")
     add("--gradient-checkpointing", action="store_true", help="a third slower, far less memory")
     args = parser.parse_args()
-    check_numbers(args)
+    check_flags(args)
     if args.main is not main_score and args.programs < 2:
         stop(f"--programs is {args.programs}: too small")
     return args

@@ -34,7 +34,7 @@ Eq. 4 imitates a wrong one. --drop-uncovered leaves such problems out.
 import argparse
 import importlib
 
-from lib.rows import STEP_KEY, check_numbers, indent, read_jsonl, stop, write_jsonl
+from lib.rows import STEP_KEY, check_flags, indent, read_jsonl, stop, write_jsonl
 
 execute = importlib.import_module("02_execute")
 
@@ -266,7 +266,7 @@ def parse_args():
     add("--beta-learned", type=float, help="β_L of Eq. 4 (absent: the method's)")
     add("--drop-uncovered", action="store_true", default=None, help="no label without a correct y")
     args = parser.parse_args()
-    check_numbers(args, may_be_zero=("beta_oracle", "beta_learned"))
+    check_flags(args, may_be_zero=("beta_oracle", "beta_learned"))
     return args
 
 

@@ -34,7 +34,7 @@ import random
 
 from lib import models
 from lib.resume import training_steps, work_of
-from lib.rows import check_numbers, indent, read_jsonl, stop
+from lib.rows import check_flags, indent, read_jsonl, stop
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -230,14 +230,14 @@ def parse_args():
     add("--gradient-checkpointing", action="store_true", help="a third slower, far less memory")
     add("--seed", type=int, default=0, help="[%(default)s]")
     args = parser.parse_args()
-    check_numbers(args)
+    check_flags(args)
     return args
 
 
 def main():
     # The base model, and the examples as it reads them.
     args = parse_args()
-    models.check_target(args.out)
+    models.check_target(args.out, args.base)
     located = read_examples(args.examples)
     model, tokenizer = models.load_policy(args.base)
     model.float()  # for training alone

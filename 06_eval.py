@@ -48,7 +48,7 @@ from math import comb
 
 from lib.report import label, write_report
 from lib.resume import finished_rows, log_rows, work_of
-from lib.rows import check_numbers, indent, write_jsonl
+from lib.rows import check_flags, indent, write_jsonl
 
 import numpy as np
 
@@ -465,7 +465,7 @@ def parse_args():
     add("--run", required=True, nargs="+", help="folder of a run; several are pooled")
     add("--out", required=True, help="report.md to write")
     args = parser.parse_args()
-    check_numbers(args)
+    check_flags(args)
     return args
 
 

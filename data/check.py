@@ -16,7 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import models
-from lib.rows import check_numbers, stop
+from lib.rows import check_flags, stop
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ BYTES_PER_PARAMETER = 16
 # ── What the stages are asked for ────────────────────────────────────────────────────────────────
 
 
-def check_flags(name, flags, stage, needed):
+def try_flags(name, flags, stage, needed):
     """Does a stage take the flags that a setting of run_all.sh gives it? → all of its flags.
 
     needed: those that run_all.sh adds.
@@ -211,7 +211,7 @@ def parse_args():
     add("--verifier-flags", default="", help="for stage 03")
     add("--policy-flags", default="", help="for stage 05")
     args = parser.parse_args()
-    check_numbers(args)
+    check_flags(args)
     return args
 
 
@@ -220,12 +220,12 @@ def main():
     args = parse_args()
     rows = "--problems p --out o"
     sampled = f"{rows} --policy p --max-new-tokens {args.max_new_tokens}"
-    sampling = check_flags("SAMPLE_FLAGS", args.sample_flags, rollout, sampled)
-    check_flags("SAMPLE_FLAGS", args.sample_flags, evaluation, f"search {sampled}")
+    sampling = try_flags("SAMPLE_FLAGS", args.sample_flags, rollout, sampled)
+    try_flags("SAMPLE_FLAGS", args.sample_flags, evaluation, f"search {sampled}")
     learned = f"train {rows} --steps s --base b"
-    verifying = check_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, learned)
+    verifying = try_flags("VERIFIER_FLAGS", args.verifier_flags, verifier, learned)
     fitted = "--base b --examples e --out o"
-    training = check_flags("POLICY_FLAGS", args.policy_flags, policy, fitted)
+    training = try_flags("POLICY_FLAGS", args.policy_flags, policy, fitted)
 
     # The problems by themselves: their form, and their references.
     files = {path: execute.read_problems(path).values() for path in args.problems}

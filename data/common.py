@@ -14,7 +14,7 @@ import urllib.request
 
 # A script's own folder is on the path, the checkout is not.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib.rows import check_fields, check_numbers, stop, write_jsonl
+from lib.rows import check_fields, check_flags, stop, write_jsonl
 
 # The executor: a module whose name begins with a digit has no ordinary import.
 execute = importlib.import_module("02_execute")
@@ -54,7 +54,7 @@ def parse(parser):
     """The command line; a negative --limit stops the importer."""
     # No limit is written as 0.
     args = parser.parse_args()
-    check_numbers(args, may_be_zero=("limit",))
+    check_flags(args, may_be_zero=("limit",))
     return args
 
 

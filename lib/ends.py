@@ -4,14 +4,17 @@ Imported by lib/rows.py, so by everything that a person calls.
 """
 
 import atexit
+import ctypes
 import io
 import os
+import signal
 import sys
 import threading
 import time
 
 # run_all.sh tells its stages the numbers of the processes without which they have no purpose.
 RUN_PID = "RUN_PID"
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 PACKAGES = ("torch", "transformers", "numpy", "tqdm")
 
 
@@ -55,7 +58,10 @@ def flush_stdout():
 
 
 def outlive_nothing(processes):
-    """End this process soon after the first of these has ended, whatever ended it."""
+    """End this process soon after the first of these has ended, whatever ended it.
+
+    Linux itself ends a process at once with its parent, if asked to; a thread looks after the rest.
+    """
     while True:
         for process in processes:
             try:
@@ -76,6 +82,8 @@ def prepare():
         atexit.register(flush_stdout)
     if os.environ.get(RUN_PID):
         processes = [int(number) for number in os.environ[RUN_PID].split()]
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         threading.Thread(target=outlive_nothing, args=[processes], daemon=True).start()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import gc
+import glob
 import os
 import re
 import shutil
@@ -217,12 +218,18 @@ def copy_weights(model):
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_target(path):
-    """A checkpoint may replace a checkpoint, and nothing else."""
+def check_target(path, base):
+    """A checkpoint may replace a checkpoint alone, and needs as much disk as its base."""
     is_checkpoint = os.path.exists(os.path.join(path, "config.json"))
     is_occupied = os.path.isfile(path) or (os.path.isdir(path) and os.listdir(path))
     if is_occupied and not is_checkpoint:
         stop(f"{path}: --out exists and is no checkpoint, so it is not replaced; name another")
+    # Of a model from the hub that is not known before it is loaded.
+    size = sum(os.path.getsize(file) for file in glob.glob(f"{glob.escape(base)}/*"))
+    free = shutil.disk_usage(os.path.dirname(path) or ".").free
+    if size > free:
+        room = f"{size / 1e6:.0f} MB of disk, and {free / 1e6:.0f} are free"
+        stop(f"{path}: a checkpoint takes {room}; make room, or write it elsewhere")
 
 
 def save_checkpoint(model, tokenizer, path, metrics=None):
@@ -231,12 +238,19 @@ def save_checkpoint(model, tokenizer, path, metrics=None):
     The weights get the type that they had when they were loaded: in bfloat16, half the disk.
     metrics: rows for PATH/metrics.jsonl, what the report later tells about the training.
     """
-    shutil.rmtree(path + ".part", ignore_errors=True)
+    part = path + ".part"
+    shutil.rmtree(part, ignore_errors=True)
     model.to(own_type(model))
-    model.save_pretrained(path + ".part")
-    tokenizer.save_pretrained(path + ".part")
-    if metrics:
-        write_jsonl(os.path.join(path + ".part", "metrics.jsonl"), metrics)
-    shutil.rmtree(path, ignore_errors=True)
-    os.rename(path + ".part", path)
+    try:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        if metrics:
+            write_jsonl(os.path.join(part, "metrics.jsonl"), metrics)
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(part, path)
+    # safetensors and tokenizers have errors of their own where the disk is full.
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        stop(f"{path}: cannot be written ({reason})")
     forget_training(path)

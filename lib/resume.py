@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 import zlib
@@ -158,13 +159,25 @@ def random_state():
     return torch.get_rng_state(), of_gpus
 
 
+def has_room(model, path):
+    """Is there disk for the state of a training, and as much again for what else is written?"""
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    # The weights, AdamW's two moments, and in stage 03 the weights of the best epoch.
+    return shutil.disk_usage(os.path.dirname(path) or ".").free > 8 * weights
+
+
 def save(done, parts, log, path, work):
-    """Write the state to PATH.training-DONE, then the line that says so to PATH.training."""
+    """Write the state to PATH.training-DONE, then the line that says so to PATH.training.
+
+    Where there is no room for it, the training goes on without.
+    """
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if not has_room(parts["model"], path):
+        return
     state = dict(log=log, random=random_state())
     state["parts"] = {name: part.state_dict() for name, part in parts.items()}
     file = f"{path}.training-{done}"
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         torch.save(state, file)
         line = seal(dict(work=work, done=done, sha256=hash_files([file])))
         write_text(f"{path}.training", [line])

@@ -4,6 +4,7 @@ A row is one JSON object on one line of a UTF-8 file. Every stage reads rows, ch
 it relies on, and writes rows with fields added. Fields that it does not know pass through.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -82,11 +83,16 @@ def write_text(path, parts):
             file.writelines(parts)
         os.replace(path + ".part", path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(path + ".part")
         stop(f"{path}: cannot be written ({error.strerror})")
 
 
-def check_numbers(args, may_be_zero=("seed",)):
-    """Stop if a number on the command line is negative, or zero where that makes no sense."""
+def check_flags(args, may_be_zero=("seed",)):
+    """Stop if a number of the command line makes no sense, or if --out cannot be written.
+
+    No number is negative, and none is zero that may not be.
+    """
     for flag, value in vars(args).items():
         for number in value if isinstance(value, list) else [value]:
             if type(number) not in (int, float):
@@ -95,6 +101,26 @@ def check_numbers(args, may_be_zero=("seed",)):
                 stop(f"--{flag.replace('_', '-')} is {number}: a finite number is expected")
             if number < 0 or (number == 0 and flag not in may_be_zero):
                 stop(f"--{flag.replace('_', '-')} is {number}: too small")
+    if "out" in args:
+        check_out(args.out)
+
+
+def check_out(path):
+    """Stop at the start, not after the work, if nothing can be written at `path`."""
+    if path.endswith((".jsonl", ".md")) and os.path.isdir(path):
+        stop(f"{path}: a folder; a file is to be written there")
+    # Files are first written beside it. A .part that is there already is of a call to go on from.
+    part = path + ".part"
+    was_there = os.path.exists(part)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        if not os.path.isdir(part):
+            with open(part, "ab") as file:
+                file.write(b"")
+        if not was_there:
+            os.remove(part)
+    except OSError as error:
+        stop(f"{path}: cannot be written ({error.strerror})")
 
 
 def indent(text, by=4):

@@ -31,7 +31,13 @@ def start(folder):
     with open(folder.with_suffix(".log"), "a") as log:
         environment = {**os.environ, **SETTINGS, "RUN": str(folder)}
         return subprocess.Popen(
-            command, env=environment, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # What a shell starts in the background ignores Ctrl-C, and so does all below it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

@@ -183,7 +183,7 @@ def test_a_checkpoint_replaces_a_checkpoint_as_a_whole(tiny, tmp_path):
     model, tokenizer = models.load_policy(str(tiny))
     models.save_checkpoint(model, tokenizer, path, [dict(loss=0.5)])
     (tmp_path / "m/left over").touch()
-    models.check_target(path)
+    models.check_target(path, str(tiny))
     models.save_checkpoint(model, tokenizer, path)
     assert not (tmp_path / "m/left over").exists()
     assert not (tmp_path / "m/metrics.jsonl").exists()
@@ -204,9 +204,34 @@ def test_metrics_lie_beside_the_weights(tiny, tmp_path):
 
 def test_only_a_checkpoint_may_be_replaced(tiny, tmp_path, refused):
     (tmp_path / "steps.jsonl").touch()
-    refused(lambda: models.check_target(str(tmp_path)), tmp_path, "no checkpoint")
+    refused(lambda: models.check_target(str(tmp_path), str(tiny)), tmp_path, "no checkpoint")
     file = tmp_path / "steps.jsonl"
-    refused(lambda: models.check_target(str(file)), file, "no checkpoint")
+    refused(lambda: models.check_target(str(file), str(tiny)), file, "no checkpoint")
     (tmp_path / "empty").mkdir()
     for free in (tmp_path / "new", tmp_path / "empty", tiny):
-        models.check_target(str(free))
+        models.check_target(str(free), str(tiny))
+
+
+def test_a_checkpoint_needs_as_much_disk_as_its_base(tiny, tmp_path, refused, monkeypatch):
+    size = sum(file.stat().st_size for file in tiny.iterdir())
+    usage = models.shutil.disk_usage(tmp_path)
+    path = str(tmp_path / "new")
+    monkeypatch.setattr(models.shutil, "disk_usage", lambda _: usage._replace(free=size - 1))
+    refused(lambda: models.check_target(path, str(tiny)), path, "MB of disk", "make room")
+    monkeypatch.setattr(models.shutil, "disk_usage", lambda _: usage._replace(free=size))
+    models.check_target(path, str(tiny))
+    models.check_target(path, "Qwen/Qwen2.5-0.5B")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space"), RuntimeError("I/O error: full\n.")])
+def test_a_checkpoint_that_does_not_fit_is_one_line(tiny, tmp_path, refused, monkeypatch, error):
+    model, tokenizer = models.load_policy(str(tiny))
+
+    def save(folder):
+        (tmp_path / "m.part").mkdir()
+        raise error
+
+    monkeypatch.setattr(model, "save_pretrained", save)
+    path = str(tmp_path / "m")
+    refused(lambda: models.save_checkpoint(model, tokenizer, path), path, "cannot be written")
+    assert list(tmp_path.iterdir()) == []

@@ -200,9 +200,25 @@ def test_a_damaged_state_is_named(tmp_path, save_always, refused):
     refused(lambda: train(path), "policy.training: damaged; delete it")
 
 
-def test_a_state_that_cannot_be_written_is_one_line(tmp_path, save_always, refused):
-    (tmp_path / "file").touch()
-    refused(lambda: train(str(tmp_path / "file/policy")), "policy", "cannot be written")
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path, save_always, refused, monkeypatch):
+    def save(state, file):
+        with open(file, "w") as half:
+            half.write("half")
+        raise RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file\nmore")
+
+    monkeypatch.setattr(resume.torch, "save", save)
+    path = tmp_path / "policy"
+    refused(lambda: train(str(path)), f"{path}.training-1", "cannot be written", "failed writing")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_room_for_a_state_the_training_goes_on(tmp_path, save_always, monkeypatch):
+    usage = resume.shutil.disk_usage(tmp_path)._replace(free=8 * 80)  # of 20 numbers of 4 bytes
+    monkeypatch.setattr(resume.shutil, "disk_usage", lambda path: usage)
+    weights, _, _ = train(None)
+    again, _, _ = train(str(tmp_path / "policy"))
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

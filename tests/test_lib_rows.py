@@ -107,12 +107,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(refused, flags, words):
-    refused(lambda: rows.check_numbers(Namespace(**flags)), words)
+    refused(lambda: rows.check_flags(Namespace(**flags)), words)
 
 
 def test_numbers_that_make_sense_pass():
-    rows.check_numbers(Namespace(seed=0, n=[1, 5], lr=1e-9, strict=False, out="0", previous=None))
-    rows.check_numbers(Namespace(temperature=0.0), may_be_zero=("temperature",))
+    rows.check_flags(Namespace(seed=0, n=[1, 5], lr=1e-9, strict=False, out="0", previous=None))
+    rows.check_flags(Namespace(temperature=0.0), may_be_zero=("temperature",))
 
 
 def test_every_line_is_indented():
@@ -123,3 +123,26 @@ def test_an_example_does_nothing_to_a_terminal():
     """No escape sequence, no bell, no carriage return, no half of a letter."""
     shown = rows.indent("\x1b[2Jα\tb\r\a\ud800", by=0)
     assert shown == "\\x1b[2Jα\tb\\r\\x07\\ud800"
+
+
+# ── Where --out goes ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_target_is_tried_before_the_work(tmp_path, refused):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.jsonl").mkdir()
+    for out in ("file/t.jsonl", "file/a/b", "folder.jsonl", "n" * 300):
+        path = str(tmp_path / out)
+        refused(lambda path=path: rows.check_flags(Namespace(out=path)), path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.jsonl"]
+
+
+def test_trying_a_target_leaves_nothing_and_changes_nothing(tmp_path):
+    (tmp_path / "t.jsonl").write_text("old")
+    (tmp_path / "t.jsonl.part").write_text("to go on from")
+    (tmp_path / "policy.part").mkdir()
+    for out in ("t.jsonl", "policy", "new", "t.md"):
+        rows.check_flags(Namespace(out=str(tmp_path / out)))
+    assert (tmp_path / "t.jsonl").read_text() == "old"
+    assert (tmp_path / "t.jsonl.part").read_text() == "to go on from"
+    assert len(list(tmp_path.iterdir())) == 3
