@@ -5,7 +5,7 @@
 #   METHODS="mucode rft" bash run_all.sh   the same beside the baseline, rejection fine-tuning
 #   SEEDS="0 1 2" bash run_all.sh          a run for each seed, and one report of all
 #   PRESET=smoke bash run_all.sh           the whole chain, too small to learn: 1 to 2 minutes
-#   PRESET=paper bash run_all.sh           every method and table, 3 seeds: 1¾ hours
+#   PRESET=paper bash run_all.sh           the paper's tables, 7 methods, 3 seeds: 1¾ hours
 #   PRESET=mbpp bash run_all.sh            a pretrained MODEL on MBPP: hours on a big GPU
 #
 # Existing outputs are skipped: after a kill, run it again. All settings: lib/settings.sh.

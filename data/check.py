@@ -30,6 +30,8 @@ evaluation = importlib.import_module("06_eval")
 
 # For training: float32 weights, their gradients, and AdamW's two moments.
 BYTES_PER_PARAMETER = 16
+# Python and torch, which share the memory where there is no GPU.
+BYTES_OF_PROCESS = 0.8e9
 
 
 # ── What the stages are asked for ────────────────────────────────────────────────────────────────
@@ -158,7 +160,7 @@ def check_memory(model, prompt, sampling, verifying, training, path):
 
     prompt: mean tokens of a problem. The rest: the flags of stages 01, 03 and 05.
     """
-    rows = 2 * verifying.programs * verifying.batch_size  # correct and wrong ones
+    rows = verifying.programs * verifying.batch_size
     checkpointed = (verifying.gradient_checkpointing, training.gradient_checkpointing)
     needed = {
         "stage 01 (--batch-size)": bytes_of_sampling(
@@ -172,8 +174,9 @@ def check_memory(model, prompt, sampling, verifying, training, path):
         ),
     }
     stage = max(needed, key=needed.get)
-    largest = needed[stage] / 1e9
-    memory = device_memory(model.device.type) / 1e9
+    device = model.device.type
+    largest = (needed[stage] + BYTES_OF_PROCESS * (device == "cpu")) / 1e9
+    memory = device_memory(device) / 1e9
     if largest > memory:
         state = BYTES_PER_PARAMETER * model.num_parameters() / 1e9
         stop(

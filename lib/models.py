@@ -11,6 +11,7 @@ import shutil
 from lib.resume import forget_training
 from lib.rows import stop, write_jsonl
 
+os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # one line of ours, not twenty of its retries
 import torch
 import transformers
 

@@ -15,7 +15,11 @@ open_run() {
   lock_folder
   [ -z "$FRESH" ] || start_over
 
-  # Until it has problems, a folder is bound to nothing.
+  # Until it has problems, a folder is bound to nothing. Until π_0 has answered one, MODEL and flags may
+  # still be corrected: the check comes before.
+  if [ "$PRESET" = mbpp ] && [ ! -e base ] && grep -qx "LIMIT=$LIMIT" settings 2> /dev/null; then
+    rm settings
+  fi
   if [ -e problems ] && [ -e settings ] && ! echo "$asked" | cmp -s - settings; then
     differences=$(echo "$asked" | diff settings - |
       sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true

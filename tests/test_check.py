@@ -139,13 +139,13 @@ def test_a_verifier_has_no_logits():
 
 def test_too_little_memory_is_refused_with_the_stage_that_needs_most(call, refused, monkeypatch):
     # The café's 0.82 million parameters of 16 bytes are 13 MB, and a step comes on top.
-    monkeypatch.setattr(check, "device_memory", lambda device: 13e6)
+    monkeypatch.setattr(check, "device_memory", lambda device: 813e6)
     small = "--tokens-per-pass 1 --gradient-checkpointing"
     tiny_step = f"--policy-flags={small}"
     few = "--verifier-flags=--programs 2 --batch-size 1"
     one = "--sample-flags=--batch-size 1"
     refused(lambda: call(more=[tiny_step, few, one]), "memory", "16 bytes", "smaller model")
-    monkeypatch.setattr(check, "device_memory", lambda device: 17e6)
+    monkeypatch.setattr(check, "device_memory", lambda device: 817e6)
     call(more=[tiny_step, few, one])
 
     # Each stage by itself.

@@ -394,6 +394,17 @@ def test_the_lock_holds_as_long_as_the_run_or_a_process_of_it(tmp_path):
         assert subprocess.run(lock, capture_output=True).returncode == 0
 
 
+def test_what_the_check_refuses_can_be_corrected_in_the_same_folder(machine):
+    mbpp = dict(PRESET="mbpp", MODEL="hub/model", LIMIT="2")
+    assert machine.bash(POLICY_FLAGS="--lr 1", FAILS="check.py", **mbpp).returncode != 0
+    # Its problems are there, so LIMIT is not to be corrected.
+    assert "LIMIT=3" in machine.bash(**dict(mbpp, LIMIT="3")).stderr
+    assert machine.bash(POLICY_FLAGS="--lr 2", FAILS="check.py", **mbpp).returncode != 0
+    assert machine.bash(POLICY_FLAGS="--lr 3", **mbpp).returncode == 0
+    # From the first rollouts on it is bound.
+    assert "started with other settings" in machine.bash(POLICY_FLAGS="--lr 4", **mbpp).stderr
+
+
 def test_what_has_changed_since_a_run_began_is_told(machine):
     assert "changed since" not in machine.bash(PRESET="smoke").stdout
     assert "changed since" not in machine.bash(PRESET="smoke").stdout
