@@ -66,16 +66,6 @@ def next_messages(messages, completion, feedback):
     return messages + [program, observation]
 
 
-def is_chat(messages):
-    """Is it [{"role": …, "content": …}, …], and not empty?"""
-    return bool(messages) and all(
-        isinstance(message, dict)
-        and isinstance(message.get("role"), str)
-        and isinstance(message.get("content"), str)
-        for message in messages
-    )
-
-
 def render(tokenizer, messages, reply=True):
     """Chat → token ids, by the model's own template. `reply`: end with the opening of its answer.
 
@@ -306,19 +296,16 @@ def sample(model, tokenizer, prompts, keys, *, temperature, max_new_tokens, batc
 
 def read_previous(path, problems, problems_path):
     """The steps of the turn before, checked."""
-    fields = dict(task_id=str, trajectory=int, turn=int, messages=list, completion=str)
-    fields.update(public_passed=bool, feedback=str)
+    fields = "policy task_id trajectory turn messages completion public_passed feedback"
     steps = read_jsonl(path, fields, STEP_KEY)
 
     # A step holds its whole state, so one turn's steps are enough, and two turns' would mix them.
     check_task_ids(path, steps, {problem["task_id"] for problem in problems}, problems_path)
     turn = steps[0]["turn"]
     for number, step in enumerate(steps, 1):
-        where = f"{path}, row {number}"
         if step["turn"] != turn:
-            stop(f"{where}: field 'turn' is {step['turn']}, but {turn} in row 1; give one turn")
-        if not is_chat(step["messages"]):
-            stop(f"{where}: field 'messages' is not a chat of role and content")
+            reason = f"field 'turn' is {step['turn']}, but {turn} in row 1; give one turn"
+            stop(f"{path}, row {number}: {reason}")
     return steps
 
 
@@ -405,7 +392,7 @@ def parse_args():
 def main():
     # The open states: s_1 of every trajectory, or s_{t+1} of those that failed a public test.
     args = parse_args()
-    problems = read_jsonl(args.problems, dict(task_id=str, prompt=str), ["task_id"])
+    problems = read_jsonl(args.problems, "task_id prompt", ["task_id"])
     previous = None
     if args.previous:
         previous = read_previous(args.previous, problems, args.problems)

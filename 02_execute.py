@@ -51,9 +51,7 @@ from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
 KINDS = ("public_tests", "hidden_tests")
-# The fields of a problem: texts, then lists of tests.
-PROBLEM = dict.fromkeys(("task_id", "prompt", "entry_point", "setup"), str)
-PROBLEM |= dict.fromkeys(KINDS, list)
+PROBLEM = "task_id prompt entry_point setup public_tests hidden_tests"  # its fields
 LIMITS = {"timeout": 10.0, "memory": 1024}  # for the reference program of a problem
 
 
@@ -478,8 +476,7 @@ def main():
     # Read the problems and the samples y_t.
     args = parse_args()
     problems = read_problems(args.problems, args.require_sandbox)
-    fields = {"task_id": str, "trajectory": int, "turn": int, "messages": list, "completion": str}
-    samples = read_jsonl(args.samples, fields, STEP_KEY)
+    samples = read_jsonl(args.samples, "task_id trajectory turn completion", STEP_KEY)
     check_task_ids(args.samples, samples, problems, args.problems)
 
     # Judge each distinct program once, then give every sample its verdict.

@@ -309,6 +309,7 @@ def train(model, training, validation, args, out=None, work=None):
     parts = dict(model=model, optimizer=optimizer, schedule=schedule)
 
     # One row per epoch, the best pairwise accuracy so far, and the weights it was measured with.
+    # All this, and the parts, outlive a kill.
     log = dict(losses=[], rows=[], best=None, weights={})
     for step in training_steps(len(steps), parts, log, out, work):
         loss = train_step(model, *steps[step], optimizer, schedule, LOSSES[args.loss])
@@ -339,7 +340,7 @@ def train(model, training, validation, args, out=None, work=None):
 
 def read_steps(problems_path, step_paths, fields):
     """({task_id: problem}, the steps of all files), checked."""
-    problems = read_jsonl(problems_path, dict(task_id=str, prompt=str), ["task_id"])
+    problems = read_jsonl(problems_path, "task_id prompt", ["task_id"])
     problems = {problem["task_id"]: problem for problem in problems}
 
     # A file that is named twice would count its programs twice.
@@ -347,7 +348,7 @@ def read_steps(problems_path, step_paths, fields):
         stop(f"--steps names a file twice: {' '.join(step_paths)}")
 
     # D: the steps of all iterations so far, each of a known problem.
-    fields = dict(policy=str, task_id=str, trajectory=int, turn=int, code=str, **fields)
+    fields = f"policy task_id trajectory turn code {fields}"
     steps = []
     for path in step_paths:
         rows = read_jsonl(path, fields, STEP_KEY)
@@ -358,8 +359,7 @@ def read_steps(problems_path, step_paths, fields):
 
 def read_programs(args):
     """D as ({task_id: problem}, {task_id: {code: is it correct?}}), of problems with pairs."""
-    outcomes = dict(public_passed=bool, hidden_passed=bool)
-    problems, steps = read_steps(args.problems, args.steps, outcomes)
+    problems, steps = read_steps(args.problems, args.steps, "public_passed hidden_passed")
     programs = distinct_programs(steps)
     # Only correct programs, or only wrong ones, teach nothing.
     both = {task_id: codes for task_id, codes in programs.items() if len(set(codes.values())) == 2}
@@ -434,7 +434,7 @@ def main_pairs(args):
 
 
 def main_score(args):
-    problems, steps = read_steps(args.problems, args.steps, {})
+    problems, steps = read_steps(args.problems, args.steps, "")
     model, tokenizer = load_verifier(args.verifier)
     # Each distinct program gets one score, whatever states it was written in.
     programs = list(dict.fromkeys((step["task_id"], step["code"]) for step in steps))

@@ -273,9 +273,8 @@ def parse_args():
 def main():
     # D: the steps of all iterations so far.
     args = parse_args()
-    fields = dict(policy=str, task_id=str, trajectory=int, turn=int, messages=list)
-    fields.update(completion=str, code=str, public_passed=bool, hidden_passed=bool)
-    fields.update(score=(int, float))
+    fields = "policy task_id trajectory turn messages completion code"
+    fields += " public_passed hidden_passed score"
     steps = read_jsonl(args.scored, fields, STEP_KEY)
 
     # D* (Eq. 5), as the method makes it.

@@ -34,7 +34,7 @@ import random
 
 from lib import models
 from lib.resume import training_steps, work_of
-from lib.rows import check_flags, indent, read_jsonl, stop
+from lib.rows import answer, check_flags, indent, read_jsonl, state, stop
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -175,20 +175,11 @@ def train(model, examples, batches, peak, most_tokens, out=None, work=None):
 
 
 def read_examples(paths):
-    """[("file, row n", row), …] of all files, each checked to be a chat and its answer."""
-    # Every message needs a role and a text, or the template would fail somewhere in the middle.
-    fields = dict(prompt=list, completion=list)
+    """[("file, row n", row), …] of all files: each row is a chat and its answer."""
     located = []
     for path in paths:
-        for number, row in enumerate(read_jsonl(path, fields), 1):
-            where = f"{path}, row {number}"
-            for field in fields:
-                if not rollout.is_chat(row[field]):
-                    stop(f"{where}: field '{field}' is not a chat of role and content")
-            # What else stands there would be imitated, too.
-            if [message["role"] for message in row["completion"]] != ["assistant"]:
-                stop(f"{where}: field 'completion' is not one message of the assistant")
-            located.append((where, row))
+        for number, row in enumerate(read_jsonl(path, dict(prompt=state, completion=answer)), 1):
+            located.append((f"{path}, row {number}", row))
     return located
 
 

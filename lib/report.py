@@ -6,191 +6,19 @@ as `measures`. A result is an array (K,) over the K problems, nan where a proble
 
 import glob
 import os
-import random
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.chart import line_chart
-from lib.rows import read_jsonl, stop, write_text
+from lib.results import in_order, label, method_of, read_runs
+from lib.rows import number, read_jsonl, stop, write_text
 
 import numpy as np
-
-EVAL_FIELDS = dict(policy=str, rule=str, variant=str, task_id=str, messages=list, candidates=list)
-EVAL_FIELDS.update(n=int, temperature=(int, float), turn=int, picked=int, programs_run=int)
-CANDIDATE_FIELDS = {"completion", "code", "public_passed", "hidden_passed", "feedback"}
-CANDIDATE_FIELDS |= {"score", "scores", "tokens"}
 
 # The paper's own numbers (Tables 1 to 3): Llama-3.2-1B on MBPP, turn 3. Another model and other
 # data, so it is their order that ours can be held against.
 PAPER_BEST = dict(base=47.3, rft=46.7, rft_lv=49.0, mucode_ov=48.2, mucode_lv=48.5, mucode=51.1)
 PAPER = {"greedy": dict(base=35.1, rft=31.1, mucode=37.9), "PT+LV, N = 5": PAPER_BEST}
 PAPER_RULES = {"Random": 37.5, "LV": 43.3, "PT": 49.4, "PT+LV": 51.1}
-
-
-def label(arm):
-    """What a table calls an arm."""
-    if arm.temperature == 0:
-        return "greedy"
-    name = "N = 1" if arm.n == 1 else f"{arm.rule}, N = {arm.n}"
-    return name if arm.variant == "real" else f"{name}, {arm.variant}"
-
-
-def method_of(policy):
-    """ "mucode-2" → "mucode"; "base" is its own."""
-    return policy.rpartition("-")[0] or policy
-
-
-# ── Intervals ────────────────────────────────────────────────────────────────────────────────────
-
-
-def resample(keys, resamples=1000):
-    """Hierarchical bootstrap: K keys (run, group, task_id) → counts (resamples, K).
-
-    A training seed is one draw, and problems of a group are variants of each other. So: draw runs,
-    then groups of each drawn run, then problems of each drawn group, all with replacement. Count
-    how often each problem is drawn.
-    """
-    tree = {}  # {run: {group: [its problems]}}
-    for k, (run, group, _) in enumerate(keys):
-        tree.setdefault(run, {}).setdefault(group, []).append(k)
-    runs = [list(groups.values()) for groups in tree.values()]
-
-    # Seeded: the same rows give the same intervals, in every report.
-    rng = random.Random(0)
-    drawn = np.zeros((resamples, len(keys)), np.float32)
-    for row in drawn:
-        counts = [0] * len(keys)  # of each problem in this resample
-        for run in rng.choices(runs, k=len(runs)):
-            for group in rng.choices(run, k=len(run)):
-                for problem in rng.choices(group, k=len(group)):
-                    counts[problem] += 1
-        row[:] = counts
-    return drawn
-
-
-def interval(drawn, values, weights=None):
-    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn`.
-
-    → (mean, low, high). The weight is 1, and 0 where the value is nan: it does not count.
-    """
-    weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
-    values = np.nan_to_num(np.asarray(values, float))  # (K,)
-    mean = values.sum() / weights.sum()  # of the problems as they are
-
-    # A resample without any problem that counts is nan, and left out.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = drawn @ np.float32(values) / (drawn @ np.float32(weights))  # (resamples,)
-    low, high = np.nanpercentile(means, [2.5, 97.5])
-    return float(mean), float(low), float(high)
-
-
-# ── Reading a run ────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Results:
-    """What the rows of one or several runs say about K problems (run, group, task_id)."""
-
-    measures: object  # 06_eval.py
-    runs: list  # folders, one a seed
-    keys: list = field(default_factory=list)  # the K problems
-    policies: list = field(default_factory=list)  # the base first, then as in METHODS
-    turns: int = 0
-    drawn: np.ndarray = None  # (resamples, K): how often each problem is drawn
-    picks: dict = field(default_factory=dict)  # (policy, arm) → {key: [(public pass, correct)]}
-    codes: dict = field(default_factory=dict)  # the same → {key: [the program picked, …]}
-    right: dict = field(default_factory=dict)  # the same → (turns, K): last pick correct?
-    turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
-    spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
-    verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
-
-    def arms(self, policy):
-        """The arms with real feedback that a policy was searched with."""
-        return [arm for name, arm in self.picks if name == policy and arm.variant == "real"]
-
-    def estimate(self, values, weights=None):
-        """A result → (mean, low, high)."""
-        return interval(self.drawn, values, weights)
-
-    def over_problems(self, measure, policy, *more):
-        """A measure of the candidates of turn 1 → its result."""
-        turn1 = self.turn1[policy]
-        return np.array([measure(turn1[key], *more) for key in self.keys])
-
-    def over_episodes(self, measure, policy, arm, *more):
-        """A measure of the picks of an arm and the candidates of turn 1 → its result."""
-        picks = self.picks[policy, arm]
-        turn1 = self.turn1[policy]
-        return np.array([measure(picks[key], turn1[key], *more) for key in self.keys]).T
-
-
-def read_runs(runs, measures):
-    """The results of one or several runs, which must hold the same policies."""
-    results = Results(measures, runs)
-    for run in runs:
-        files = glob.glob(f"{run}/*/eval.jsonl")
-        policies = in_order({os.path.basename(os.path.dirname(f)) for f in files}, measures)
-        if "base" not in policies:
-            stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
-        if results.policies and policies != results.policies:
-            expected = ", ".join(results.policies)
-            stop(f"{run}: holds {', '.join(policies)}, but {runs[0]} {expected}")
-        results.policies = policies
-        for policy in policies:
-            read_policy(results, run, policy)
-
-    # From rows by key to arrays over all keys: then a figure is a mean, and its interval one
-    # product of matrices.
-    every = (key for picks in results.picks.values() for key in picks)
-    results.keys = list(dict.fromkeys(every))
-    results.turns = max(len(p) for picks in results.picks.values() for p in picks.values())
-    results.drawn = resample(results.keys)
-    for who, picks in results.picks.items():
-        picks = {key: picks.get(key, []) for key in results.keys}
-        carried = [measures.carry_forward(picks[key], results.turns) for key in results.keys]
-        results.picks[who] = picks
-        results.right[who] = np.array(carried).T
-    for policy, turn1 in results.turn1.items():
-        results.turn1[policy] = {key: turn1.get(key, []) for key in results.keys}
-    return results
-
-
-def in_order(policies, measures):
-    """Policies in the order of METHODS and iterations, the base first."""
-    methods = ["base", *measures.expert.METHODS]
-    place = {method: i for i, method in enumerate(methods)}
-    return sorted(policies, key=lambda p: (place.get(method_of(p), len(place)), len(p), p))
-
-
-def read_policy(results, run, policy):
-    """Add the rows of RUN/POLICY/eval.jsonl to the results."""
-    path = f"{run}/{policy}/eval.jsonl"
-    rows = read_jsonl(path, EVAL_FIELDS)
-    for number, row in enumerate(rows, 1):
-        is_whole = all(c.keys() >= CANDIDATE_FIELDS for c in row["candidates"])
-        if not is_whole or not 0 <= row["picked"] < len(row["candidates"]):
-            stop(f"{path}, row {number}: field 'candidates' or 'picked' is damaged; search again")
-
-    turn1 = results.turn1.setdefault(policy, {})
-    for row in sorted(rows, key=lambda row: row["turn"]):
-        key = (run, row.get("group", row["task_id"]), row["task_id"])
-        arm = results.measures.arm_of(row)
-        candidates = row["candidates"]
-        best = candidates[row["picked"]]
-
-        # What the episode picked, and what it cost.
-        picks = results.picks.setdefault((policy, arm), {}).setdefault(key, [])
-        picks.append((best["public_passed"], results.measures.execute.reward(best)))
-        results.codes.setdefault((policy, arm), {}).setdefault(key, []).append(best["code"])
-        spent = results.spent.setdefault((policy, arm), [0, 0])
-        spent[0] += sum(candidate["tokens"] for candidate in candidates)
-        spent[1] += row["programs_run"]
-        results.verifiers[policy] = row.get("verifiers", [])
-
-        # All sampled candidates of turn 1, from the arm that saw most of them.
-        is_sampled = row["turn"] == 1 and row["temperature"] > 0
-        if is_sampled and len(candidates) > len(turn1.get(key, ())):
-            turn1[key] = candidates
 
 
 # ── Cells and tables ─────────────────────────────────────────────────────────────────────────────
@@ -406,8 +234,11 @@ def training_section(run, measures):
     for policy in policies:
         for name, file in files.items():
             path = f"{run}/{policy}/{file}"
-            for row in read_jsonl(path, {}) if os.path.exists(path) else []:
-                if "wrong" in row:
+            for place, row in enumerate(read_jsonl(path, {}) if os.path.exists(path) else [], 1):
+                for key, value in row.items():
+                    if not (value is None or isinstance(value, bool) or number(value)):
+                        stop(f"{path}, row {place}: field '{key}' is no number")
+                if row.get("examples", 0) > 0 and "wrong" in row:
                     row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"
                 # Of the verifier's epochs, the one that was kept.
                 if not row.pop("kept", True):

@@ -179,7 +179,8 @@ def test_it_learns_what_it_is_shown_and_to_stop_and_repeats_to_the_byte(tmp_path
     [
         ([], ["no rows"]),
         ([dict(prompt="text", completion=[])], ["row 1", "'prompt'"]),
-        ([dict(prompt=[])], ["row 1", "'completion'", "missing"]),
+        ([dict(prompt=[])], ["row 1", "'prompt' is []"]),
+        ([dict(prompt=chat("x"))], ["row 1", "'completion'", "missing"]),
         ([lesson("x", "y"), lesson("x" * 3000, "y")], ["row 2", "tokens"]),
         ([dict(lesson("x", "y"), prompt=[dict(content="no role")])], ["row 1", "'prompt'"]),
     ],

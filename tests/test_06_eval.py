@@ -4,7 +4,7 @@ import itertools
 import json
 from argparse import Namespace
 
-from lib import report
+from lib import results as results_of
 
 import numpy as np
 import pytest
@@ -511,7 +511,7 @@ def estimate(values, runs=None, groups=None, resamples=1000):
     runs = runs or ["r"] * len(values)
     groups = groups or ["g"] * len(values)
     keys = list(zip(runs, groups, range(len(values))))
-    return report.interval(report.resample(keys, resamples), values)
+    return results_of.interval(results_of.resample(keys, resamples), values)
 
 
 def test_what_cannot_vary_has_no_interval():
@@ -550,7 +550,7 @@ def test_runs_are_resampled_as_a_whole():
 
 def test_problems_of_a_group_are_resampled_too():
     """One group of two problems: each of the draws (1, 1), (1, 0), (0, 1), (0, 0) is as likely."""
-    drawn = report.resample([("r", "g", 0), ("r", "g", 1)], 4000)
+    drawn = results_of.resample([("r", "g", 0), ("r", "g", 1)], 4000)
     assert set(map(tuple, drawn.tolist())) == {(2, 0), (1, 1), (0, 2)}
     assert (drawn[:, 0] == 1).mean() == pytest.approx(0.5, abs=0.03)
 
@@ -558,8 +558,8 @@ def test_problems_of_a_group_are_resampled_too():
 def test_the_interval_is_over_the_problems_that_count():
     """Two of four count. Resamples divide by how often these two were drawn: ½, 1 and 0."""
     drawn = np.array([[1, 1, 1, 1], [2, 0, 2, 0], [0, 2, 1, 1]])
-    weighted = report.interval(drawn, [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])
-    with_nan = report.interval(drawn, [1.0, 0.0, np.nan, np.nan])
+    weighted = results_of.interval(drawn, [1.0, 0.0, 0.0, 0.0], [1, 1, 0, 0])
+    with_nan = results_of.interval(drawn, [1.0, 0.0, np.nan, np.nan])
     for mean, low, high in (weighted, with_nan):
         assert mean == 0.5
         assert low == pytest.approx(0.025)

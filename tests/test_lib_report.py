@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 from lib import report
+from lib import results as results_of
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ SAME = "+0.0 [+0.0, +0.0] inside the noise"
 def make_results(keys, right=None, **fields):
     """Results of problems, a run or a group unless named; right: {(policy, arm): (turns, K)}."""
     keys = [key if isinstance(key, tuple) else ("r", key, key) for key in keys]
-    results = report.Results(measures=evaluate, runs=["r"], keys=keys, **fields)
-    results.drawn = report.resample(keys)
+    results = results_of.Results(measures=evaluate, runs=["r"], keys=keys, **fields)
+    results.drawn = results_of.resample(keys)
     results.right = right or {}
     results.picks = results.picks or dict.fromkeys(results.right, {})
     if right:
@@ -43,10 +44,10 @@ def right_after(*shares):
 
 
 def test_the_names_of_arms_and_methods():
-    assert report.label(GREEDY) == "greedy"
-    assert report.label(ONE) == "N = 1"
-    assert report.label(SWAPPED) == "N = 1, swapped"
-    assert report.label(PT_LV) == "PT+LV, N = 5"
+    assert results_of.label(GREEDY) == "greedy"
+    assert results_of.label(ONE) == "N = 1"
+    assert results_of.label(SWAPPED) == "N = 1, swapped"
+    assert results_of.label(PT_LV) == "PT+LV, N = 5"
     assert report.method_of("mucode_code-12") == "mucode_code"
     assert report.method_of("base") == "base"
 
@@ -54,7 +55,7 @@ def test_the_names_of_arms_and_methods():
 def test_policies_stand_in_the_order_of_methods_and_iterations():
     policies = {"rft-1", "mucode-10", "mucode-2", "other-1", "base"}
     expected = ["base", "mucode-2", "mucode-10", "rft-1", "other-1"]
-    assert report.in_order(policies, evaluate) == expected
+    assert results_of.in_order(policies, evaluate) == expected
 
 
 def test_a_share_is_in_percent_and_of_the_problems_that_count():
@@ -344,7 +345,7 @@ def test_a_report_of_two_runs_pools_their_problems(tmp_path, capsys):
 def test_rows_become_results(tmp_path):
     """Two runs of two problems, by hand from the codes of make_run."""
     folders = [str(make_run(tmp_path / name)) for name in ("first", "second")]
-    results = report.read_runs(folders, evaluate)
+    results = results_of.read_runs(folders, evaluate)
     first, second = folders
     assert results.keys == [(f, task, task) for f in (first, second) for task in "ab"]
     assert results.policies == ["base", "mucode-1"]
@@ -377,6 +378,8 @@ def test_a_report_subtracts_the_right_way(tmp_path, capsys):
         for arm in [GREEDY, ONE, *(evaluate.Arm(rule, 2, 0.7, "real") for rule in evaluate.RULES)]:
             two = [bad, good] if turn < 4 else [good, bad]
             is_sharp = arm.rule in ("LV", "PT+LV", "oracle")
+            if is_sharp and turn > 1:
+                continue  # it has passed
             row = dict(
                 arm._asdict(),
                 policy="base",
@@ -469,9 +472,18 @@ def test_a_smoke_report_says_that_it_means_nothing(tmp_path, capsys, preset, is_
     "change, word",
     [
         (dict(picked=None), "'picked'"),
-        (dict(picked=7), "'candidates' or 'picked'"),
-        (dict(picked=-1), "'candidates' or 'picked'"),
-        (dict(candidates=[{}]), "'candidates' or 'picked'"),
+        (dict(picked=7), "'picked' is 7, of 1"),
+        (dict(picked=-1), "'picked'"),
+        (dict(candidates=[{}]), "'candidates'"),
+        (dict(candidates=[]), "'candidates'"),
+        (dict(candidates=[dict(candidate(), tokens=-1)]), "'candidates'"),
+        (dict(candidates=[dict(candidate(), scores=[1.0])]), "one score for each"),
+        (dict(candidates=[dict(candidate(), scores=[1.0, float("nan")])]), "'candidates'"),
+        (dict(n=2), "'n' is 2"),
+        (dict(turn=0), "'turn'"),
+        (dict(policy="rft-1"), "its folder is of base"),
+        (dict(verifiers=["a/verifier", "b/verifier"]), "'verifiers' differs"),
+        (dict(task_id="a"), "duplicates"),
     ],
 )
 def test_rows_that_search_did_not_write_are_refused(tmp_path, refused, change, word):

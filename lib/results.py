@@ -1,0 +1,300 @@
+"""What the rows of stage 06's search say: picks, programs and candidates, by policy and problem.
+
+A result is an array (K,) over the K problems, nan where a problem does not count.
+"""
+
+import glob
+import os
+import random
+from dataclasses import dataclass, field
+
+from lib.rows import check_fields, count, iterate_jsonl, number, state, stop, whole
+
+import numpy as np
+
+
+def label(arm):
+    """What a table calls an arm."""
+    if arm.temperature == 0:
+        return "greedy"
+    name = "N = 1" if arm.n == 1 else f"{arm.rule}, N = {arm.n}"
+    return name if arm.variant == "real" else f"{name}, {arm.variant}"
+
+
+def method_of(policy):
+    """ "mucode-2" → "mucode"; "base" is its own."""
+    return policy.rpartition("-")[0] or policy
+
+
+# ── Intervals ────────────────────────────────────────────────────────────────────────────────────
+
+
+def resample(keys, resamples=1000):
+    """Hierarchical bootstrap: K keys (run, group, task_id) → counts (resamples, K).
+
+    A training seed is one draw, and problems of a group are variants of each other. So: draw runs,
+    then groups of each drawn run, then problems of each drawn group, all with replacement. Count
+    how often each problem is drawn.
+    """
+    tree = {}  # {run: {group: [its problems]}}
+    for k, (run, group, _) in enumerate(keys):
+        tree.setdefault(run, {}).setdefault(group, []).append(k)
+    runs = [list(groups.values()) for groups in tree.values()]
+
+    # Seeded: the same rows give the same intervals, in every report.
+    rng = random.Random(0)
+    drawn = np.zeros((resamples, len(keys)), np.float32)
+    for row in drawn:
+        counts = [0] * len(keys)  # of each problem in this resample
+        for run in rng.choices(runs, k=len(runs)):
+            for group in rng.choices(run, k=len(run)):
+                for problem in rng.choices(group, k=len(group)):
+                    counts[problem] += 1
+        row[:] = counts
+    return drawn
+
+
+def interval(drawn, values, weights=None):
+    """Σ value / Σ weight over K problems, with its 95 % interval over the resamples `drawn`.
+
+    → (mean, low, high). The weight is 1, and 0 where the value is nan: it does not count.
+    """
+    weights = np.asarray(~np.isnan(values) if weights is None else weights, float)
+    values = np.nan_to_num(np.asarray(values, float))  # (K,)
+    mean = values.sum() / weights.sum()  # of the problems as they are
+
+    # A resample without any problem that counts is nan, and left out.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = drawn @ np.float32(values) / (drawn @ np.float32(weights))  # (resamples,)
+    low, high = np.nanpercentile(means, [2.5, 97.5])
+    return float(mean), float(low), float(high)
+
+
+# ── A row of eval.jsonl ──────────────────────────────────────────────────────────────────────────
+
+CANDIDATE = dict(completion=str, code=str, public_passed=bool, hidden_passed=bool, feedback=str)
+
+
+def is_candidate(value):
+    """One program that was sampled, judged and scored?"""
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), kind) for name, kind in CANDIDATE.items())
+        and whole(value.get("tokens"))
+        and isinstance(value.get("scores"), list)
+        and all(map(number, value["scores"]))
+        and (value.get("score") is None or number(value["score"]))
+    )
+
+
+def candidates(value):
+    """a list of candidates: completion, code, verdicts, feedback, score, scores, tokens"""
+    return isinstance(value, list) and bool(value) and all(map(is_candidate, value))
+
+
+def names(value):
+    """a list of names"""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+FIELDS = dict(policy=str, rule=str, variant=str, task_id=str, n=count, turn=count)
+FIELDS.update(temperature=number, messages=state, candidates=candidates, picked=whole)
+FIELDS.update(programs_run=whole)
+KEY = ("policy", "rule", "n", "temperature", "variant", "task_id", "turn")
+
+
+def check_row(where, row, policy):
+    """Stop unless the fields of a row agree with each other and with the folder of the file.
+
+    where: (path, number of the row).
+    """
+    # Rows of another program may have neither.
+    row.setdefault("group", row["task_id"])
+    row.setdefault("verifiers", [])
+    check_fields(*where, row, dict(group=str, verifiers=names))
+
+    where = f"{where[0]}, row {where[1]}"
+    sampled = row["candidates"]
+    if row["policy"] != policy:
+        stop(f"{where}: field 'policy' is '{row['policy']}', and its folder is of {policy}")
+    if row["picked"] >= len(sampled):
+        stop(f"{where}: field 'picked' is {row['picked']}, of {len(sampled)} candidates")
+    if len(sampled) != row["n"]:
+        stop(f"{where}: field 'candidates' has {len(sampled)}, but 'n' is {row['n']}")
+    if any(len(candidate["scores"]) != len(row["verifiers"]) for candidate in sampled):
+        stop(f"{where}: field 'candidates': not one score for each of 'verifiers'")
+
+
+# ── Reading a run ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Results:
+    """What the rows of one or several runs say about K problems (run, group, task_id)."""
+
+    measures: object  # 06_eval.py
+    runs: list  # folders, one a seed
+    keys: list = field(default_factory=list)  # the K problems
+    policies: list = field(default_factory=list)  # the base first, then as in METHODS
+    turns: int = 0
+    drawn: np.ndarray = None  # (resamples, K): how often each problem is drawn
+    picks: dict = field(default_factory=dict)  # (policy, arm) → {key: [(public pass, correct)]}
+    codes: dict = field(default_factory=dict)  # the same → {key: [the program picked, …]}
+    right: dict = field(default_factory=dict)  # the same → (turns, K): last pick correct?
+    turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
+    spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
+    verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
+
+    def arms(self, policy):
+        """The arms with real feedback that a policy was searched with."""
+        return [arm for name, arm in self.picks if name == policy and arm.variant == "real"]
+
+    def estimate(self, values, weights=None):
+        """A result → (mean, low, high)."""
+        return interval(self.drawn, values, weights)
+
+    def over_problems(self, measure, policy, *more):
+        """A measure of the candidates of turn 1 → its result."""
+        turn1 = self.turn1[policy]
+        return np.array([measure(turn1[key], *more) for key in self.keys])
+
+    def over_episodes(self, measure, policy, arm, *more):
+        """A measure of the picks of an arm and the candidates of turn 1 → its result."""
+        picks = self.picks[policy, arm]
+        turn1 = self.turn1[policy]
+        return np.array([measure(picks[key], turn1[key], *more) for key in self.keys]).T
+
+
+def read_runs(runs, measures):
+    """The results of one or several runs, which must hold the same policies."""
+    if len({os.path.realpath(run) for run in runs}) < len(runs):
+        stop(f"--run names a folder twice: {' '.join(runs)}")
+    results = Results(measures, runs)
+    for run in runs:
+        files = glob.glob(f"{glob.escape(run)}/*/eval.jsonl")
+        policies = in_order({os.path.basename(os.path.dirname(f)) for f in files}, measures)
+        if "base" not in policies:
+            stop(f"{run}: no base/eval.jsonl in this folder; run_all.sh makes it")
+        if results.policies and policies != results.policies:
+            expected = ", ".join(results.policies)
+            stop(f"{run}: holds {', '.join(policies)}, but {runs[0]} {expected}")
+        results.policies = policies
+        arms = {policy: read_policy(results, run, policy) for policy in policies}
+        check_arms(run, arms)
+    check_runs(results)
+
+    # From rows by key to arrays over all keys: then a figure is a mean, and its interval one
+    # product of matrices.
+    every = (key for picks in results.picks.values() for key in picks)
+    results.keys = list(dict.fromkeys(every))
+    results.turns = max(len(p) for picks in results.picks.values() for p in picks.values())
+    check_episodes(results)
+    results.drawn = resample(results.keys)
+    for who, picks in results.picks.items():
+        picks = {key: picks.get(key, []) for key in results.keys}
+        carried = [measures.carry_forward(picks[key], results.turns) for key in results.keys]
+        results.picks[who] = picks
+        results.right[who] = np.array(carried).T
+    for policy, turn1 in results.turn1.items():
+        results.turn1[policy] = {key: turn1.get(key, []) for key in results.keys}
+    return results
+
+
+def in_order(policies, measures):
+    """Policies in the order of METHODS and iterations, the base first."""
+    methods = ["base", *measures.expert.METHODS]
+    place = {method: i for i, method in enumerate(methods)}
+    return sorted(policies, key=lambda p: (place.get(method_of(p), len(place)), len(p), p))
+
+
+def read_policy(results, run, policy):
+    """Add the rows of RUN/POLICY/eval.jsonl to the results → its arms.
+
+    Of a row no more is kept than tables need: a run may have 100,000 of them.
+    """
+    path = f"{run}/{policy}/eval.jsonl"
+    turn1 = results.turn1.setdefault(policy, {})
+    episodes = {}  # arm → {key: {turn: (public pass, correct, code)}}
+    for place, row in enumerate(iterate_jsonl(path, FIELDS, KEY), 1):
+        check_row((path, place), row, policy)
+        key = (run, row["group"], row["task_id"])
+        arm = results.measures.arm_of(row)
+        best = row["candidates"][row["picked"]]
+
+        # What the episode picked, and what it cost.
+        outcome = best["public_passed"], results.measures.execute.reward(best), best["code"]
+        episodes.setdefault(arm, {}).setdefault(key, {})[row["turn"]] = outcome
+        spent = results.spent.setdefault((policy, arm), [0, 0])
+        spent[0] += sum(candidate["tokens"] for candidate in row["candidates"])
+        spent[1] += row["programs_run"]
+        if results.verifiers.setdefault(policy, row["verifiers"]) != row["verifiers"]:
+            stop(f"{path}, row {place}: field 'verifiers' differs from that of other rows")
+
+        # All sampled candidates of turn 1, from the arm that saw most of them.
+        is_sampled = row["turn"] == 1 and row["temperature"] > 0
+        if is_sampled and row["n"] > len(turn1.get(key, ())):
+            turn1[key] = [{name: c[name] for name in KEPT} for c in row["candidates"]]
+    if not episodes:
+        stop(f"{path}: no rows; the stage that writes this file had nothing to write")
+
+    # Every arm meets the same problems, and its episodes have no gap.
+    keys = set().union(*episodes.values())
+    for arm, by_key in episodes.items():
+        if by_key.keys() != keys:
+            missing = min(keys - by_key.keys())[-1]
+            stop(f"{path}: {label(arm)} has no row of task_id '{missing}', which others have")
+        for key, turns in by_key.items():
+            if max(turns) != len(turns):
+                missing = f"a turn before {max(turns)} is missing"
+                stop(f"{path}: {label(arm)}, task_id '{key[-1]}': {missing}")
+            outcomes = [turns[turn] for turn in sorted(turns)]
+            picks = results.picks.setdefault((policy, arm), {})
+            picks[key] = [(public, correct) for public, correct, _ in outcomes]
+            codes = results.codes.setdefault((policy, arm), {})
+            codes[key] = [code for _, _, code in outcomes]
+    return set(episodes)
+
+
+KEPT = ("code", "public_passed", "hidden_passed", "score", "scores")
+
+
+def check_arms(run, arms):
+    """Stop if two policies of a run were searched in ways of which neither includes the other.
+
+    On the way to the last policy a run asks for less.
+    """
+    widest = max(arms, key=lambda policy: len(arms[policy]))
+    for policy, own in arms.items():
+        if not own <= arms[widest]:
+            names = ", ".join(sorted(label(arm) for arm in own - arms[widest]))
+            reason = f"was searched with {names}, and {widest} was not"
+            stop(f"{run}/{policy}/eval.jsonl: {reason}; delete one of both, and search anew")
+
+
+def check_runs(results):
+    """Stop if a policy was searched in other ways in another run, or on other problems."""
+    for run in results.runs:
+        problems = None
+        for (policy, arm), picks in results.picks.items():
+            keys = {key for key in picks if key[0] == run}
+            path = f"{run}/{policy}/eval.jsonl"
+            if not keys:
+                stop(f"{path}: has no rows of {label(arm)}, and another run has")
+            if problems is not None and keys != problems:
+                task_id = min(keys ^ problems)[-1]
+                stop(f"{path}: of other problems than the base's, such as task_id '{task_id}'")
+            problems = keys
+
+
+def check_episodes(results):
+    """Stop if an episode is over before its time, or goes on after it: rows are missing."""
+    for (policy, arm), picks in results.picks.items():
+        for (run, _, task_id), of_episode in picks.items():
+            passes = [public for public, _ in of_episode]
+            fault = None
+            if not passes[-1] and len(passes) < results.turns:
+                fault = f"ends after turn {len(passes)} of {results.turns} without a public pass"
+            if any(passes[:-1]):
+                fault = "goes on after a public pass"
+            if fault:
+                stop(f"{run}/{policy}/eval.jsonl: {label(arm)}, task_id '{task_id}' {fault}")
