@@ -51,7 +51,7 @@ from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
 KINDS = ("public_tests", "hidden_tests")
-PROBLEM = "task_id prompt entry_point setup public_tests hidden_tests"  # its fields
+PROBLEM = "task_id group? prompt entry_point setup public_tests hidden_tests retry?"  # its fields
 LIMITS = {"timeout": 10.0, "memory": 1024}  # for the reference program of a problem
 
 
@@ -82,9 +82,6 @@ def find_fault(problem):
                 return f"'{field}': {str(test)[:60]!r} is not Python, or not of the others' form"
             if isinstance(test, str) and does_nothing(test):
                 return f"'{field}': {test[:60]!r} asserts nothing, so every program would be right"
-    # A problem may have no retry.
-    if not isinstance(problem.get("retry", ""), str):
-        return f"'retry' is {str(problem['retry'])[:60]}, not a text"
     if not text.is_python(problem["setup"]):
         return "'setup' is not Python"
     # Tests in Python must call the entry point, if only through the set-up code.
@@ -476,7 +473,7 @@ def main():
     # Read the problems and the samples y_t.
     args = parse_args()
     problems = read_problems(args.problems, args.require_sandbox)
-    samples = read_jsonl(args.samples, "task_id trajectory turn completion", STEP_KEY)
+    samples = read_jsonl(args.samples, "policy? task_id trajectory turn completion", STEP_KEY)
     check_task_ids(args.samples, samples, problems, args.problems)
 
     # Judge each distinct program once, then give every sample its verdict.

@@ -340,7 +340,7 @@ def train(model, training, validation, args, out=None, work=None):
 
 def read_steps(problems_path, step_paths, fields):
     """({task_id: problem}, the steps of all files), checked."""
-    problems = read_jsonl(problems_path, "task_id prompt", ["task_id"])
+    problems = read_jsonl(problems_path, "task_id group? prompt", ["task_id"])
     problems = {problem["task_id"]: problem for problem in problems}
 
     # A file that is named twice would count its programs twice.

@@ -274,7 +274,7 @@ def main():
     # D: the steps of all iterations so far.
     args = parse_args()
     fields = "policy task_id trajectory turn messages completion code"
-    fields += " public_passed hidden_passed score"
+    fields += " tokens? public_passed hidden_passed score"
     steps = read_jsonl(args.scored, fields, STEP_KEY)
 
     # D* (Eq. 5), as the method makes it.

@@ -9,7 +9,7 @@ import re
 import shutil
 
 from lib.resume import forget_training
-from lib.rows import stop, write_jsonl
+from lib.rows import hash_file, stop, write_jsonl, write_text
 
 os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # one line of ours, not twenty of its retries
 import torch
@@ -56,7 +56,11 @@ def from_pretrained(kind, path, what, **options):
 
 
 def load_tokenizer(path):
-    """The tokenizer of a checkpoint folder or hub name. It must have a chat template."""
+    """The tokenizer of a checkpoint folder or hub name. It must have a chat template.
+
+    What is loaded first of every checkpoint: so here its files are held against their sums.
+    """
+    check_sums(path)
     tokenizer = from_pretrained(transformers.AutoTokenizer, path, "tokenizer")
     if not tokenizer.chat_template:
         stop(f"{path}: the tokenizer has no chat template; use an instruction-tuned model")
@@ -233,6 +237,30 @@ def check_target(path, base):
         stop(f"{path}: a checkpoint takes {room}; make room, or write it elsewhere")
 
 
+SUMS = "SHA256SUMS"  # in a checkpoint: for `sha256sum -c`, and for whoever loads it
+
+
+def write_sums(folder):
+    """Note what the files of a new checkpoint hold."""
+    names = sorted(os.listdir(folder))
+    lines = [f"{hash_file(os.path.join(folder, name))}  {name}\n" for name in names]
+    write_text(os.path.join(folder, SUMS), lines)
+
+
+def check_sums(folder):
+    """Stop if a checkpoint is not as it was written. One from elsewhere has no sums."""
+    sums = os.path.join(folder, SUMS)
+    if not os.path.isfile(sums):
+        return
+    with open(sums, encoding="utf-8", errors="replace") as file:
+        for line in file.read().splitlines():
+            expected, _, name = line.partition("  ")
+            path = os.path.join(folder, name)
+            if not os.path.isfile(path) or hash_file(path) != expected:
+                advice = f"delete the folder and make it anew, or, if the change is yours, {sums}"
+                stop(f"{folder}: {name} is damaged or was changed; {advice}")
+
+
 def save_checkpoint(model, tokenizer, path, metrics=None):
     """Write PATH.part, then rename: a checkpoint under its own name is whole.
 
@@ -245,6 +273,7 @@ def save_checkpoint(model, tokenizer, path, metrics=None):
     try:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
+        write_sums(part)
         if metrics:
             write_jsonl(os.path.join(part, "metrics.jsonl"), metrics)
         shutil.rmtree(path, ignore_errors=True)

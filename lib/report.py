@@ -238,7 +238,7 @@ def training_section(run, measures):
                 for key, value in row.items():
                     if not (value is None or isinstance(value, bool) or number(value)):
                         stop(f"{path}, row {place}: field '{key}' is no number")
-                if row.get("examples", 0) > 0 and "wrong" in row:
+                if row.get("examples") and row.get("wrong") is not None:
                     row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"
                 # Of the verifier's epochs, the one that was kept.
                 if not row.pop("kept", True):

@@ -83,7 +83,8 @@ def is_candidate(value):
         and whole(value.get("tokens"))
         and isinstance(value.get("scores"), list)
         and all(map(number, value["scores"]))
-        and (value.get("score") is None or number(value["score"]))
+        and "score" in value
+        and (value["score"] is None or number(value["score"]))
     )
 
 

@@ -15,7 +15,7 @@ import time
 import zlib
 from importlib.metadata import version
 
-from lib.rows import stop, write_text
+from lib.rows import hash_file, stop, write_text
 
 import torch
 from tqdm import tqdm
@@ -27,13 +27,8 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 def hash_files(paths):
     """SHA-256 of files, names and contents."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(f"{os.path.basename(path)} {os.path.getsize(path)}\n".encode())
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                total.update(block)
-    return total.hexdigest()
+    lines = [f"{hash_file(path)}  {os.path.basename(path)}\n" for path in paths]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def content_of(value):

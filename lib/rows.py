@@ -61,11 +61,11 @@ def is_message(value):
 
 
 # Of all fields that problems and steps have.
-FIELDS = dict.fromkeys(("task_id", "prompt", "entry_point", "setup", "policy"), str)
-FIELDS |= dict.fromkeys(("completion", "code", "feedback"), str)
+FIELDS = dict.fromkeys(("task_id", "group", "prompt", "entry_point", "setup", "retry"), str)
+FIELDS |= dict.fromkeys(("policy", "completion", "code", "feedback"), str)
 FIELDS |= dict.fromkeys(("public_passed", "hidden_passed"), bool)
 FIELDS |= dict.fromkeys(("public_tests", "hidden_tests"), list)
-FIELDS |= dict(trajectory=whole, turn=count, messages=state, score=number)
+FIELDS |= dict(trajectory=whole, turn=count, tokens=whole, messages=state, score=number)
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -74,9 +74,9 @@ FIELDS |= dict(trajectory=whole, turn=count, messages=state, score=number)
 def read_jsonl(path, fields, key=()):
     """The rows of a JSON Lines file, as a list of dictionaries.
 
-    Every row must have `fields`, names in a text or {name: kind}, and no two rows may share the
-    values of the fields in `key`. Anything else stops the stage with a line that names the file,
-    the row and the field.
+    Every row must have `fields`, names in a text or {name: kind}, but may lack those with a ?. No
+    two rows may share the values of the fields in `key`. Anything else stops the stage with a line
+    that names the file, the row and the field.
     """
     rows = list(iterate_jsonl(path, fields, key))
     if not rows:
@@ -87,7 +87,7 @@ def read_jsonl(path, fields, key=()):
 def iterate_jsonl(path, fields, key=()):
     """The same, row by row."""
     if isinstance(fields, str):
-        fields = {name: FIELDS[name] for name in fields.split()}
+        fields = {name: FIELDS[name.rstrip("?")] for name in fields.split()}
     seen = set()
     total = hashlib.sha256()
     number = 0
@@ -124,6 +124,10 @@ def check_fields(path, number, row, fields):
     if not isinstance(row, dict):
         stop(f"{path}, row {number}: not a JSON object; one per line is expected")
     for name, kind in fields.items():
+        if name.endswith("?"):
+            name = name[:-1]
+            if name not in row:
+                continue
         if name not in row:
             stop(f"{path}, row {number}: field '{name}' is missing")
         value = row[name]
@@ -203,6 +207,15 @@ def sum_file(path):
     """Where the SHA-256 of a file of rows lies."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.sha256")
+
+
+def hash_file(path):
+    """The SHA-256 of a file, in hexadecimal."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            total.update(block)
+    return total.hexdigest()
 
 
 def check_sum(path, found):

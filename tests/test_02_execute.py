@@ -892,7 +892,7 @@ def test_what_a_problem_adds_to_all_feedback():
 
 def test_a_retry_that_is_no_text_is_refused(tmp_path, refused):
     path = write(tmp_path / "p", [problem(retry=["Again."])])
-    refused(lambda: ex.read_problems(path), "row 1", "'retry'", "not a text")
+    refused(lambda: ex.read_problems(path), "row 1", "'retry'", "type: str")
 
 
 # ── Problems that are refused ────────────────────────────────────────────────────────────────────

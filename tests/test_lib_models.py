@@ -1,5 +1,6 @@
 """lib/models.py: loading, end tokens, the learning rate, and checkpoints that are whole."""
 
+import random
 import shutil
 from types import SimpleNamespace
 
@@ -235,3 +236,33 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tiny, tmp_path, refused, mon
     path = str(tmp_path / "m")
     refused(lambda: models.save_checkpoint(model, tokenizer, path), path, "cannot be written")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_refused(tiny, tmp_path, refused):
+    """A bit anywhere, a file cut off or missing: 100 of them."""
+    model, tokenizer = models.load_policy(str(tiny))
+    models.save_checkpoint(model, tokenizer, str(tmp_path / "m"))
+    models.load_policy(str(tmp_path / "m"))
+    rng = random.Random(0)
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert "model.safetensors" in names and "SHA256SUMS" in names
+    for _ in range(100):
+        file = tmp_path / "m" / rng.choice(names)
+        whole = file.read_bytes()
+        place = rng.randrange(len(whole) - 1)
+        flipped = (
+            whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :]
+        )
+        if rng.random() < 0.3 and file.name != "SHA256SUMS":
+            flipped = whole[:place]
+        file.write_bytes(flipped)
+        refused(lambda: models.load_policy(str(tmp_path / "m")), tmp_path / "m", "SHA256SUMS")
+        file.write_bytes(whole)
+    (tmp_path / "m/tokenizer.json").unlink()
+    refused(lambda: models.load_policy(str(tmp_path / "m")), "tokenizer.json is damaged")
+
+    # Whoever changes a file on purpose deletes the sums.
+    shutil.copy(tiny / "tokenizer.json", tmp_path / "m")
+    (tmp_path / "m/generation_config.json").write_text('{"do_sample": true, "eos_token_id": 1}')
+    (tmp_path / "m/SHA256SUMS").unlink()
+    models.load_policy(str(tmp_path / "m"))
