@@ -64,75 +64,38 @@ def eval_of(rows, policy):
                 )
 
 
-def measure(name, *arguments):
-    """Run a stage → a cell: seconds, and megabytes at its peak."""
+def call(command):
+    """Run a stage, "NAME FLAGS…" → seconds, and megabytes at its peak."""
+    name, *flags = command.split()
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, f"{ROOT}/{name}.py", *arguments], stdout=subprocess.DEVNULL
+        [sys.executable, f"{ROOT}/{name}.py", *flags], stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, (name, arguments)
+    assert status == 0, command
     return f"{time.monotonic() - began:.0f} s, {usage.ru_maxrss / 1024:.0f} MB"
 
 
 def main():
     os.chdir(tempfile.mkdtemp())
-    cafe = [f"{ROOT}/data/cafe.py", "--out", ".", "--train", "8", "--dev", "8", "--test", "8"]
-    subprocess.run([sys.executable, *cafe, "--demonstrations", "200"], check=True)
+    call("data/cafe --out . --train 8 --dev 8 --test 8 --demonstrations 200")
     print("| steps | 02 | 03 score | 04 | 05, one step | report of two policies |")
     print("|---|---|---|---|---|---|")
     for steps in SIZES:
         write("p.jsonl", problems_of(steps))
         write("samples.jsonl", samples_of(steps))
-        cells = [
-            measure(
-                "02_execute",
-                *"--problems p.jsonl --samples samples.jsonl".split(),
-                "--out",
-                "steps.jsonl",
-            )
-        ]
-        files = "--problems p.jsonl --steps steps.jsonl".split()
-        subprocess.run(
-            [
-                sys.executable,
-                f"{ROOT}/03_verifier.py",
-                "train",
-                *files,
-                "--base",
-                "model",
-                "--out",
-                "v",
-                "--epochs",
-                "1",
-                "--batch-size",
-                "999",
-                "--programs",
-                "2",
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        cells.append(
-            measure("03_verifier", "score", *files, "--verifier", "v", "--out", "scored.jsonl")
-        )
-        cells.append(measure("04_relabel", "--scored", "scored.jsonl", "--out", "examples.jsonl"))
-        cells.append(
-            measure(
-                "05_train_policy",
-                "--base",
-                "model",
-                "--examples",
-                "examples.jsonl",
-                "--steps",
-                "1",
-                "--out",
-                "policy",
-            )
-        )
         for policy in ("base", "mucode-1"):
             write(f"run/{policy}/eval.jsonl", eval_of(steps, policy))
-        cells.append(measure("06_eval", "report", "--run", "run", "--out", "report.md"))
+
+        cells = [call("02_execute --problems p.jsonl --samples samples.jsonl --out steps.jsonl")]
+        files = "--problems p.jsonl --steps steps.jsonl"
+        training = "--epochs 1 --batch-size 999 --programs 2"
+        call(f"03_verifier train {files} --base model {training} --out v")
+        cells.append(call(f"03_verifier score {files} --verifier v --out scored.jsonl"))
+        cells.append(call("04_relabel --scored scored.jsonl --out examples.jsonl"))
+        flags = "--base model --examples examples.jsonl --steps 1"
+        cells.append(call(f"05_train_policy {flags} --out policy"))
+        cells.append(call("06_eval report --run run --out report.md"))
         print(f"| {steps:,} |", *(f"{cell} |" for cell in cells), flush=True)
 
 
