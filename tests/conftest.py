@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import random
 import re
 import sys
 
@@ -26,6 +27,15 @@ STAGES = [
     "05_train_policy",
     "06_eval",
 ]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shuffle", help="a seed: run all tests in an order that it draws")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--shuffle"):
+        random.Random(config.getoption("--shuffle")).shuffle(items)
 
 
 # ── Stages and files ─────────────────────────────────────────────────────────────────────────────

@@ -495,6 +495,62 @@ def test_rows_that_search_did_not_write_are_refused(tmp_path, refused, change, w
     assert not out.exists()
 
 
+def change_rows(folder, of, keep=lambda row: True, **fields):
+    """Rewrite the rows of a policy: those to keep, with other values."""
+    path = folder / of / "eval.jsonl"
+    write(path, [dict(row, **fields) for row in read(path) if keep(row)])
+
+
+def test_rows_that_do_not_agree_with_each_other_are_refused(tmp_path, refused):
+    """Nothing is counted that is not there, or that is there twice."""
+
+    def is_one(row):
+        return row["temperature"] > 0 and row["n"] == 1 and row["variant"] == "real"
+
+    faults = {
+        # A row of problem a is gone, at the beginning and at the end of its episode; or a problem.
+        "a turn before 2 is missing": lambda row: not (
+            is_one(row) and row["turn"] == 1 and row["task_id"] == "a"
+        ),
+        "ends after turn 1 of 2": lambda row: not (is_one(row) and row["turn"] == 2),
+        "has no row of task_id 'b'": lambda row: not (is_one(row) and row["task_id"] == "b"),
+    }
+    for number, (words, keep) in enumerate(faults.items()):
+        folder = make_run(tmp_path / f"run{number}")
+        change_rows(folder, "base", keep)
+        refused(lambda f=folder: report_of(tmp_path / "o.md", f), "base/eval.jsonl", words)
+
+    # Half of the problems in one policy, and other arms than the other's.
+    folder = make_run(tmp_path / "problems")
+    change_rows(folder, "mucode-1", lambda row: row["task_id"] == "a")
+    call = (tmp_path / "o.md", folder)
+    refused(lambda: report_of(*call), "mucode-1/eval.jsonl", "other problems", "task_id 'b'")
+    folder = make_run(tmp_path / "arms")
+    change_rows(folder, "mucode-1", lambda row: row["rule"] != "LV")
+    change_rows(folder, "base", lambda row: row["rule"] != "PT")
+    call = (tmp_path / "o.md", folder)
+    refused(lambda: report_of(*call), "was searched with LV, N = 2, and mucode-1 was not")
+
+
+def test_a_search_on_the_way_may_have_fewer_arms(tmp_path, capsys):
+    folder = make_run(tmp_path / "run")
+    (folder / "mucode-1").rename(folder / "mucode-2")
+    change_rows(folder, "mucode-2", policy="mucode-2")
+    make_run(folder)
+    change_rows(folder, "mucode-1", lambda row: row["n"] == 1)
+    assert "| mucode-1 | N = 1 |" in report_of(tmp_path / "o.md", folder)
+
+
+def test_runs_that_do_not_agree_are_refused(tmp_path, refused):
+    first, second = (make_run(tmp_path / name) for name in ("first", "second"))
+    again = f"{first}/../first"
+    refused(lambda: report_of(tmp_path / "o.md", first, again), "--run names a folder twice")
+    change_rows(second, "base", lambda row: row["rule"] != "LV")
+    change_rows(second, "mucode-1", lambda row: row["rule"] != "LV")
+    call = (tmp_path / "o.md", first, second)
+    refused(lambda: report_of(*call), "second/base/eval.jsonl", "has no rows of LV, N = 2")
+
+
 def test_a_folder_without_a_base_is_refused(tmp_path, refused):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "o.md"
