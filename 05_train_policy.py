@@ -154,6 +154,8 @@ def train(model, examples, batches, peak, most_tokens, out=None, work=None):
     # of bfloat16 numbers, and such weights would stand still. Only the arithmetic is bfloat16.
     optimizer, schedule = models.make_optimizer(model, peak, len(batches))
     lengths = [len(ids) for ids, _ in examples]
+
+    # The steps that are left. After a kill, parts and log are as they were (lib/resume.py).
     parts = dict(model=model, optimizer=optimizer, schedule=schedule)
     log = dict(losses=[])
     for step in training_steps(len(batches), parts, log, out, work):

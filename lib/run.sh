@@ -173,8 +173,8 @@ end_jobs_at_exit() {
   export RUN_PID="${RUN_PID:-} $$"
 }
 
-cut_off() {         # cut_off STATUS
-  echo "${0##*/}: cut off; run it again to go on" >&2 || true
+cut_off() {         # cut_off STATUS: of several runs in each other, the outermost one speaks
+  [ "$RUN_PID" != " $$" ] || echo "${0##*/}: cut off; run it again to go on" >&2 || true
   exit "$1"
 }
 
