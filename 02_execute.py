@@ -274,18 +274,15 @@ def explain(program, source, error):
     elif gave:
         event = f"gave {text.short(text.show(gave[0]))}"
 
+    # `assert f([1, 2]) == 3`, or the other way round: a call, and what looks up no name.
     tree = ast.parse(source)
-    match tree.body:
-        # `assert f([1, 2]) == 3`, or the other way round: a call, and what looks up no name.
-        case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
-            call, value = (right, left) if isinstance(right, ast.Call) else (left, right)
-            if event and is_call(call, name) and not names_in(value):
-                expected = text.source_of(value)
-                if gave:
-                    got, expected = text.apart(text.show(gave[0]), expected)
-                    event = f"gave {text.short(got)}"
-                expected = text.short(expected, 80)
-                return f"`{text.short(text.source_of(call))}` {event}, expected {expected}"
+    call, value = text.sides_of_assert(tree)
+    if event and is_call(call, name) and not names_in(value):
+        expected = text.source_of(value)
+        if gave:
+            got, expected = text.apart(text.show(gave[0]), expected)
+            event = f"gave {text.short(got)}"
+        return f"`{text.short(text.source_of(call))}` {event}, expected {text.short(expected, 80)}"
 
     # Any other test: the call as it was sent, and the assert that fails.
     condition = find_assert(tree, error)

@@ -23,9 +23,8 @@ the task_id "name-2".
 
 import re
 
-from lib.rows import stop
-
 from common import ASK, make_parser, parse, published, save
+from lib.rows import stop
 
 FIELDS = {
     "name": str,  # becomes the task_id

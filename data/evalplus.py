@@ -21,6 +21,7 @@ import ast
 import contextlib
 import json
 
+from common import execute, make_parser, parse, published, save
 from lib.rows import check_fields, stop
 from lib.sandbox import Program, ProgramFailed, run_all
 from lib.text import is_python
@@ -28,7 +29,6 @@ from lib.values import Crossing
 
 import humaneval
 import mbpp
-from common import execute, make_parser, parse, published, save
 from tqdm import tqdm
 
 RELEASES = "https://github.com/evalplus/{}_release/releases/download/"

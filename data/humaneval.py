@@ -20,10 +20,9 @@ import doctest
 import itertools
 import re
 
+from common import ASK, execute, make_parser, parse, published, save
 from lib.rows import stop
 from lib.text import is_python
-
-from common import ASK, execute, make_parser, parse, published, save
 
 URL = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 ROWS = 164

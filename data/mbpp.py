@@ -17,10 +17,9 @@ only place where a program can learn the name of its function.
 
 import ast
 
+from common import ASK, make_parser, parse, published, save
 from lib.rows import check_fields, stop
 from lib.text import is_python
-
-from common import ASK, make_parser, parse, published, save
 
 URL = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/mbpp.jsonl"
 ROWS = 974

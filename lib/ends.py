@@ -73,8 +73,6 @@ def outlive_nothing(processes):
 
 def prepare():
     """Set all this up, once."""
-    if sys.version_info < (3, 10):  # noqa: UP036, since nothing else enforces it
-        stop("Python 3.10 or newer is needed")
     sys.excepthook = explain
     # A terminal or file that is not in UTF-8 gets \u03c6 for φ.
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -159,6 +159,14 @@ def show(value, outer=()):
         return "something huge"
 
 
+def sides_of_assert(tree):
+    """`assert f(1) == 2` → the nodes of f(1) and 2, the call first. (None, None) of other code."""
+    match tree.body:
+        case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
+            return (right, left) if isinstance(right, ast.Call) else (left, right)
+    return None, None
+
+
 def source_of(node):
     """The source of a syntax tree, if that is not nested too deep."""
     try:

@@ -9,8 +9,9 @@ import sys
 from collections import Counter
 from fractions import Fraction
 
-import codecontests
 import common
+
+import codecontests
 import evalplus
 import humaneval
 import mbpp

@@ -1,6 +1,7 @@
 """lib/ends.py: a stage that ends early says so in a line, and it does not outlive its run."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,18 @@ def test_a_missing_package_is_named_in_a_line(stage, package):
     assert line.startswith(f"{stage}.py: the package {package} is missing; run_all.sh")
     # torch has a warning of its own where numpy is missing.
     assert warnings == [] or package == "numpy"
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "data/cafe", "data/mbpp", "data/check"])
+def test_an_old_python_is_refused_in_a_line(stage):
+    """Where one is installed; what no older Python compiles comes after the check."""
+    old = next(filter(shutil.which, ("python3.9", "python3.8")), None)
+    done = subprocess.run([old, "-c", ""], capture_output=True) if old else None
+    if not old or done.returncode != 0:
+        pytest.skip("no Python 3.9 or 3.8")
+    done = subprocess.run([old, f"{ROOT}/{stage}.py"], capture_output=True, text=True)
+    name = os.path.basename(stage)
+    assert (done.returncode, done.stderr) == (2, f"{name}.py: Python 3.10 or newer is needed\n")
 
 
 def test_ctrl_c_is_one_line():
