@@ -37,11 +37,10 @@ results too.
 
 import argparse
 import hashlib
-import itertools
 import json
 
 from lib import models
-from lib.resume import finished_rows, log_rows, work_of
+from lib.resume import open_log, work_of
 from lib.rows import STEP_KEY, check_flags, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.server import sample_remotely
 
@@ -403,17 +402,17 @@ def main():
 
     # Rows that an earlier call of this work had finished before it was cut off are kept.
     work = work_of(args, ("problems", "policy", "previous"), ("out", "batch_size", "concurrency"))
-    rows = {key_of(row): row for row in finished_rows(args.out, work)}
+    finished, keep = open_log(args.out, work)
+    rows = {key_of(row): row for row in finished}
     if rows:
         print(f"  going on from {len(rows)} finished rows in {args.out}.part")
     todo = [state for state in states if key_of(state) not in rows]
 
     # y_t ~ π(· | s_t) for the others.
     sample_states, tokenizer = make_sampler(problems, args)
-    answers = sample_states(todo, args.temperature)
-    finished = list(rows.values())
-    sampled = (dict(todo[i], completion=text, tokens=tokens) for i, text, tokens in answers)
-    for row in log_rows(args.out, work, itertools.chain(finished, sampled)):
+    for i, text, tokens in sample_states(todo, args.temperature):
+        row = dict(todo[i], completion=text, tokens=tokens)
+        keep(row)
         rows[key_of(row)] = row
 
     # Back in the order of the states.

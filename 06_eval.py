@@ -39,7 +39,6 @@ DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are pa
 import argparse
 import gc
 import importlib
-import itertools
 import json
 import os
 import sys
@@ -47,7 +46,7 @@ from collections import namedtuple
 from math import comb
 
 from lib.report import label, write_report
-from lib.resume import finished_rows, log_rows, work_of
+from lib.resume import open_memory, work_of
 from lib.rows import check_flags, indent, write_jsonl
 
 import numpy as np
@@ -243,20 +242,8 @@ def judge_candidates(problems, drawn, judge, score, programs):
     return candidates
 
 
-def sample_draws(draws, sample_states, out, work):
-    """`sample` of search. What a call that was cut off had drawn is read from OUT.part."""
-    finished = finished_rows(out, work)
-    drawn = {Draw(*row[:5]): row[5:] for row in finished}
-    todo = draw_all([draw for draw in draws if draw not in drawn], sample_states)
-
-    # Every draw is on disk before the next batch begins.
-    for row in log_rows(out, work, itertools.chain(finished, todo)):
-        drawn[Draw(*row[:5])] = row[5:]
-    return {draw: drawn[draw] for draw in draws}
-
-
 def draw_all(draws, sample_states):
-    """Draws → (*draw, messages, completion, tokens) of each, as batches finish."""
+    """Draws → (draw, [messages, completion, tokens]) of each, as batches finish."""
     for temperature in sorted({draw.temperature for draw in draws}):
         # States as in stage 01. Candidates of equal ones differ by their noise alone.
         batch = [draw for draw in draws if draw.temperature == temperature]
@@ -265,7 +252,7 @@ def draw_all(draws, sample_states):
             key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=draw.turn)
             states.append(dict(key, messages=json.loads(draw.state)))
         for i, completion, tokens in sample_states(states, temperature):
-            yield *batch[i], states[i]["messages"], completion, tokens
+            yield batch[i], [states[i]["messages"], completion, tokens]
 
 
 # ── Measures, for one problem: lib/report.py asks for them ───────────────────────────────────────
@@ -369,25 +356,35 @@ def main_search(args):
     sample_states, _ = rollout.make_sampler(problems.values(), args)
     verifiers = [verifier.load_verifier(path) for path in args.verifier]
 
-    # What the draws depend on. (Their verdicts and scores are made anew.)
+    # What an earlier call of this work had finished before it was cut off. `learn` adds to it.
     neutral = ("out", "main", "batch_size", "concurrency", "workers")
     work = work_of(args, ("problems", "policy", "verifier"), neutral)
+    known, learn = open_memory(args.out, work, ("drawn", "judged", "scored"))
 
     def sample(draws):
-        return sample_draws(draws, sample_states, args.out, work)
+        new = [draw for draw in draws if draw not in known["drawn"]]
+        for draw, answer in draw_all(new, sample_states):
+            learn("drawn", [(draw, answer)])  # on disk before the next batch begins
+        return {draw: known["drawn"][draw] for draw in draws}
 
     def judge(programs):
+        new = [program for program in programs if program not in known["judged"]]
         strict = args.require_sandbox
-        return execute.execute(problems, programs, args.timeout, args.workers, strict=strict)
+        verdicts = execute.execute(problems, new, args.timeout, args.workers, strict=strict)
+        learn("judged", verdicts.items())
+        return known["judged"]
 
     def score(programs):
-        scores = {program: () for program in programs}
+        new = [program for program in programs if program not in known["scored"]]
+        columns = []  # by verifier
         for model, reader in verifiers:
-            new = verifier.score_programs(
-                model, reader, programs, problems, args.problems, args.batch_size
+            columns.append(
+                verifier.score_programs(
+                    model, reader, new, problems, args.problems, args.batch_size
+                )
             )
-            scores = {program: (*scores[program], score) for program, score in zip(programs, new)}
-        return scores
+        learn("scored", [(new[i], [column[i] for column in columns]) for i in range(len(new))])
+        return known["scored"]
 
     # Algorithm 2. The group of a problem is what intervals resample.
     arms = make_arms(args)

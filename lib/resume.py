@@ -85,34 +85,65 @@ def unseal(line, path):
     return json.loads(text)
 
 
-def finished_rows(path, work):
-    """The whole rows that a cut-off call of the same work left in NAME.part."""
+def open_log(path, work):
+    """What a cut-off call of the same work left in NAME.part, and keep(row), which adds to it.
+
+    A row is anything that JSON holds. When the file NAME is written, its log goes.
+    """
     part = path + ".part"
-    if not os.path.exists(part):
-        return []
-    try:
-        with open(part, encoding="utf-8", newline="\n") as file:
-            # What follows the last newline was cut off in the middle.
-            lines = [line for line in file if line.endswith("\n")]
-    except ValueError:
-        damaged(part)
-    if not lines or not is_same(work, unseal(lines[0], part), part):
-        return []
-    return [unseal(line, part) for line in lines[1:]]
-
-
-def log_rows(path, work, rows):
-    """Pass rows on as they come, each written to NAME.part first."""
+    rows, end = read_log(part, work)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        # Line by line: what waits in a buffer is lost if the stage is killed.
-        with open(path + ".part", "w", buffering=1, encoding="utf-8") as file:
-            file.write(seal(work))
-            for row in rows:
-                file.write(seal(row))
-                yield row
+        file = open(part, "r+b" if end else "wb")  # noqa: SIM115, open as long as the stage runs
+        # A line that was cut off in the middle is written over.
+        file.truncate(end)
+        file.seek(end)
     except OSError as error:
         stop(f"{path}: cannot be written ({error.strerror})")
+
+    def keep(row):
+        try:
+            file.write(seal(row).encode())
+            file.flush()  # what waits in a buffer is lost if the stage is killed
+        except OSError as error:
+            stop(f"{path}: cannot be written ({error.strerror})")
+
+    if not end:
+        keep(work)
+    return rows, keep
+
+
+def read_log(part, work):
+    """([row, …], the bytes that they and the line of the work take), ([], 0) of other work."""
+    if not os.path.exists(part):
+        return [], 0
+    with open(part, "rb") as file:
+        lines = [line for line in file if line.endswith(b"\n")]
+    try:
+        values = [unseal(line.decode(), part) for line in lines]
+    except ValueError:
+        damaged(part)
+    if len(values) < 2 or not is_same(work, values[0], part):
+        return [], 0  # nothing was finished, or nothing of this work
+    return values[1:], sum(map(len, lines))
+
+
+def open_memory(path, work, kinds):
+    """The same as dictionaries: {kind: {key: value}}, and learn(kind, [(key, value), …]).
+
+    Keys are tuples. What is learned at once is kept as a whole or not at all.
+    """
+    rows, keep = open_log(path, work)
+    known = {kind: {} for kind in kinds}
+    for kind, items in rows:
+        known[kind].update((tuple(key), value) for key, value in items)
+
+    def learn(kind, items):
+        items = list(items)
+        known[kind].update(items)
+        keep([kind, items])
+
+    return known, learn
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────

@@ -201,6 +201,8 @@ def write_jsonl(path, rows):
         else:
             write_text(sums, [line])
             os.replace(part, path)
+    with contextlib.suppress(OSError):
+        os.remove(path + ".part")  # the log of the work, which is done (lib/resume.py)
 
 
 def sum_file(path):
@@ -231,7 +233,7 @@ def check_sum(path, found):
 
 
 def write_text(path, parts):
-    """Write strings to NAME.part, then rename it to NAME. Makes the folder if need be."""
+    """Write strings to NAME.new, then rename it to NAME. Makes the folder if need be."""
     with part_of(path) as part:
         write_part(part, parts)
         os.replace(part, path)
@@ -239,8 +241,8 @@ def write_text(path, parts):
 
 @contextlib.contextmanager
 def part_of(path):
-    """NAME.part, to be written and renamed. Whatever happens, it is not left behind."""
-    part = path + ".part"
+    """NAME.new, to be written and renamed. Whatever happens, it is not left behind."""
+    part = path + ".new"
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         yield part

@@ -4,11 +4,12 @@ import itertools
 import json
 from argparse import Namespace
 
+from lib import models
 from lib import results as results_of
 
 import numpy as np
 import pytest
-from conftest import candidate, chat, contents, environment, problem, stage
+from conftest import candidate, chat, contents, environment, problem, run, stage, write
 
 evaluate = stage(6)
 
@@ -220,7 +221,7 @@ WANTED = [
 ]
 
 
-def test_a_draw_is_sampled_as_a_row_of_stage_01(tmp_path):
+def test_a_draw_is_sampled_as_a_row_of_stage_01():
     """Each temperature in its own call, and answers in any order."""
 
     def sample_states(states, temperature):
@@ -231,43 +232,89 @@ def test_a_draw_is_sampled_as_a_row_of_stage_01(tmp_path):
             yield i, f"{key} at {temperature}", i
 
     short = chat("x")
-    answers = [
-        [short, "('a', 0, 2) at 0.7", 0],
-        [short, "('a', 0, 1) at 0.0", 0],
-        [short, "('b', 4, 3) at 0.7", 1],
-    ]
-    drawn = evaluate.sample_draws(WANTED, sample_states, str(tmp_path / "o"), {})
-    assert list(drawn) == WANTED
-    assert [list(answer) for answer in drawn.values()] == answers
+    assert dict(evaluate.draw_all(WANTED, sample_states)) == {
+        WANTED[0]: [short, "('a', 0, 2) at 0.7", 0],
+        WANTED[1]: [short, "('a', 0, 1) at 0.0", 0],
+        WANTED[2]: [short, "('b', 4, 3) at 0.7", 1],
+    }
 
 
-def test_a_search_that_was_cut_off_draws_the_rest(tmp_path):
-    """The second call fails after one draw. The third asks for the other two, and no more."""
-    out = str(tmp_path / "eval.jsonl")
-    asked = []
+@pytest.fixture
+def counted_search(tmp_path, tiny, monkeypatch):
+    """search(out, seed) runs the stage and returns what it asked for: draws, verdicts and scores.
 
-    def sample_states(states, temperature, most=9):
-        for i, state in enumerate(states):
-            if len(asked) == most:
-                raise RuntimeError("cut off")
-            asked.append((state["task_id"], temperature))
-            yield i, state["task_id"], len(asked)
+    With stop_after = k it is killed as the k-th of these calls begins.
+    """
+    problems = write(tmp_path / "p", [problem("a"), problem("b")])
+    model, tokenizer = models.load_policy(str(tiny))
+    models.save_checkpoint(model, tokenizer, str(tmp_path / "policy"))
+    calls = []
 
-    with pytest.raises(RuntimeError):
-        evaluate.sample_draws(WANTED, lambda *call: sample_states(*call, most=1), out, {"seed": 0})
-    assert asked == [("a", 0.0)]
-    whole = evaluate.sample_draws(WANTED, sample_states, out, {"seed": 0})
-    assert asked[1:] == [("a", 0.7), ("b", 0.7)]
-    assert [tokens for _, _, tokens in whole.values()] == [2, 1, 3]
+    def counted(kind, function):
+        def call(*args, **more):
+            answers = function(*args, **more)
+            calls.append((kind, len(args[2 if kind == "scores" else 1])))
+            if len(calls) == search.stop_after:
+                raise KeyboardInterrupt
+            return answers
 
-    # Nothing is left to draw; but the same state at another turn is, and all with another seed.
-    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 0})
-    assert len(asked) == 3
-    later = [draw._replace(turn=draw.turn + 1) for draw in WANTED]
-    evaluate.sample_draws(later, sample_states, out, {"seed": 0})
-    assert len(asked) == 6
-    evaluate.sample_draws(WANTED, sample_states, out, {"seed": 1})
-    assert len(asked) == 9
+        return call
+
+    def draw_all(draws, sample_states):
+        calls.append(("draws", len(draws)))
+        if len(calls) == search.stop_after:
+            raise KeyboardInterrupt
+        yield from original(draws, sample_states)
+
+    original = evaluate.draw_all
+    monkeypatch.setattr(evaluate, "draw_all", draw_all)
+    for kind, place, name in [
+        ("verdicts", evaluate.execute, "execute"),
+        ("scores", evaluate.verifier, "score_programs"),
+    ]:
+        monkeypatch.setattr(place, name, counted(kind, getattr(place, name)))
+
+    def search(out, seed=0, stop_after=None):
+        search.stop_after = stop_after
+        calls.clear()
+        flags = ("--problems", problems, "--policy", tmp_path / "policy", "--seed", seed)
+        flags += ("--verifier", verifier_of(tiny, tmp_path), "--turns", 2, "--n", 2)
+        run(6, "search", *flags, "--max-new-tokens", 4, "--controls", "--out", out)
+        return list(calls)
+
+    return search
+
+
+def verifier_of(tiny, folder):
+    """A verifier with a random head."""
+    path = folder / "verifier"
+    if not path.exists():
+        model, tokenizer = evaluate.verifier.make_verifier(str(tiny), 0)
+        models.save_checkpoint(model, tokenizer, str(path))
+    return path
+
+
+def test_a_search_that_was_cut_off_goes_on_to_the_same_bytes(tmp_path, counted_search, capsys):
+    """Killed before each draw, verdict and score in turn: nothing is asked for twice."""
+    calls = counted_search(tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    assert [kind for kind, _ in calls] == ["draws", "verdicts", "scores"] * 2
+    assert all(count > 0 for _, count in calls[:4])
+    for stop_after in range(1, 7):
+        out = tmp_path / f"cut{stop_after}"
+        with pytest.raises(KeyboardInterrupt):
+            counted_search(out, stop_after=stop_after)
+        # What was under way is asked for again.
+        again = counted_search(out)
+        assert again[stop_after - 1 :] == calls[stop_after - 1 :]
+        assert all(count == 0 for _, count in again[: stop_after - 1])
+        assert out.read_bytes() == whole
+        assert not (tmp_path / f"cut{stop_after}.part").exists()
+
+    # Another seed is other work.
+    with pytest.raises(KeyboardInterrupt):
+        counted_search(tmp_path / "cut", stop_after=5)
+    assert counted_search(tmp_path / "cut", seed=1)[0] == calls[0]
 
 
 def test_each_distinct_program_is_judged_and_scored_once():
@@ -393,7 +440,8 @@ def test_more_candidates_begin_with_those_of_fewer(tiny):
 
     def sample(n, temperature=0.7, turn=1):
         draws = [evaluate.Draw("a", temperature, state, turn, i) for i in range(n)]
-        drawn = {row[:5]: row[6] for row in evaluate.draw_all(draws, sample_states)}
+        answers = evaluate.draw_all(draws, sample_states)
+        drawn = {draw: text for draw, (_, text, _) in answers}
         return [drawn[draw] for draw in draws]
 
     five = sample(5)

@@ -67,52 +67,71 @@ def only_python(folder, names):
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_logged_rows_are_passed_on_and_found_by_the_next_call(tmp_path):
+def log(path, *rows, work=WORK):
+    """A call that keeps some rows and is killed: nothing closes its file."""
+    found, keep = resume.open_log(path, work)
+    for row in rows:
+        keep(row)
+    return found
+
+
+def test_rows_are_found_by_the_next_call_and_the_one_after(tmp_path):
     path = str(tmp_path / "new/t")
-    log = resume.log_rows(path, WORK, iter([dict(k=0), dict(k=1), dict(k=2)]))
-    assert next(log) == dict(k=0)
-    assert next(log) == dict(k=1)
-    # The call is killed here: nothing closes the file.
-    assert resume.finished_rows(path, WORK) == [dict(k=0), dict(k=1)]
+    assert log(path, dict(k=0), [1, "φ\n"]) == []
+    assert log(path, dict(k=2)) == [dict(k=0), [1, "φ\n"]]
+    assert log(path) == [dict(k=0), [1, "φ\n"], dict(k=2)]
 
 
 def test_the_row_that_was_cut_in_the_middle_is_dropped(tmp_path):
     path = str(tmp_path / "t")
-    assert resume.finished_rows(path, WORK) == []
-    list(resume.log_rows(path, WORK, [dict(k=0), dict(k="φ\n")]))
-    text = (tmp_path / "t.part").read_text()
+    log(path, dict(k=0), dict(k="φ\n"))
+    text = (tmp_path / "t.part").read_bytes()
     for length in range(len(text) + 1):
-        (tmp_path / "t.part").write_text(text[:length])
-        whole = max(0, text[:length].count("\n") - 1)
-        assert resume.finished_rows(path, WORK) == [dict(k=0), dict(k="φ\n")][:whole]
+        (tmp_path / "t.part").write_bytes(text[:length])
+        whole = max(0, text[:length].count(b"\n") - 1)
+        assert log(path, dict(k=9)) == [dict(k=0), dict(k="φ\n")][:whole]
+        assert log(path) == [*[dict(k=0), dict(k="φ\n")][:whole], dict(k=9)]
 
 
 def test_rows_of_other_work_are_not_taken_over_and_that_is_said(tmp_path, capsys):
     path = str(tmp_path / "t")
-    list(resume.log_rows(path, WORK, [dict(k=0)]))
-    assert resume.finished_rows(path, dict(WORK, seed=1)) == []
+    log(path, dict(k=0))
+    assert log(path, dict(k=1), work=dict(WORK, seed=1)) == []
     assert capsys.readouterr().err == f"  {path}.part is of other work (seed), and begins anew\n"
+    assert log(path, work=dict(WORK, seed=1)) == [dict(k=1)]
 
 
 def test_a_damaged_file_of_rows_is_named(tmp_path, refused):
     path = str(tmp_path / "t")
-    list(resume.log_rows(path, WORK, [dict(k=k, text="a" * 20) for k in range(9)]))
+    log(path, *(dict(k=k, text="a" * 20) for k in range(9)))
     whole = (tmp_path / "t.part").read_bytes()
     rng = random.Random(0)
     for _ in range(100):
         place = rng.randrange(len(whole) - 1)
         change = bytes([whole[place] ^ (1 << rng.randrange(8))])
         (tmp_path / "t.part").write_bytes(whole[:place] + change + whole[place + 1 :])
-        refused(lambda: resume.finished_rows(path, WORK), f"{path}.part", "damaged; delete it")
+        refused(lambda: log(path), f"{path}.part", "damaged; delete it")
     for text in ("hello\n", '{"a": 1}\n', "\0" * 50 + "\n", "00000000 null\n"):
         (tmp_path / "t.part").write_text(text)
-        refused(lambda: resume.finished_rows(path, WORK), f"{path}.part", "damaged; delete it")
+        refused(lambda: log(path), f"{path}.part", "damaged; delete it")
+
+
+def test_what_is_known_is_found_by_its_key(tmp_path):
+    path = str(tmp_path / "t")
+    known, learn = resume.open_memory(path, WORK, ("a", "b"))
+    assert known == dict(a={}, b={})
+    learn("a", {("x", 1): [True, "y"]}.items())
+    learn("a", [(("z", 2), None), (("x", 3), 0.1)])
+    expected = dict(a={("x", 1): [True, "y"], ("z", 2): None, ("x", 3): 0.1}, b={})
+    assert known == expected
+    known, _ = resume.open_memory(path, WORK, ("a", "b"))
+    assert known == expected
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
     (tmp_path / "file").touch()
     path = tmp_path / "file/t"
-    refused(lambda: list(resume.log_rows(str(path), WORK, [dict(k=0)])), path, "cannot be written")
+    refused(lambda: log(str(path)), path, "cannot be written")
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
