@@ -37,7 +37,7 @@ def content_of(value):
         return [content_of(item) for item in value]
     if value and os.path.isdir(value):
         return hash_files(sorted(filter(os.path.isfile, glob.glob(f"{glob.escape(value)}/*"))))
-    return hash_files([value]) if value and os.path.isfile(value) else value
+    return hash_file(value) if value and os.path.isfile(value) else value
 
 
 def work_of(args, inputs, neutral):

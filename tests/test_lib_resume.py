@@ -28,6 +28,7 @@ def test_work_is_told_by_content_and_not_by_path(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("rows")
     a, b = (dict(policy=str(tmp_path / x), files=[f"{tmp_path}/a.jsonl"]) for x in "ab")
     assert work(**a, out="o", seed=1) == work(**b, out="p", seed=1)
+    assert work(**dict(a, files=[f"{tmp_path}/b.jsonl"])) == work(**a)
     assert work(**a, out="o", seed=1) != work(**a, out="o", seed=2)
 
     # A byte of a checkpoint, a file more, a byte of a file of rows.
