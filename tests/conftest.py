@@ -30,12 +30,17 @@ STAGES = [
 
 
 def pytest_addoption(parser):
-    parser.addoption("--shuffle", help="a seed: run all tests in an order that it draws")
+    parser.addoption("--shuffle", help="a seed: run the files, and the tests of each, in any order")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--shuffle"):
-        random.Random(config.getoption("--shuffle")).shuffle(items)
+    seed = config.getoption("--shuffle")
+    if seed:
+        rng = random.Random(seed)
+        rng.shuffle(items)
+        # File by file, or what the tests of one share would be made for each of them.
+        files = list(dict.fromkeys(item.path for item in items))
+        items.sort(key=lambda item: files.index(item.path))
 
 
 # ── Stages and files ─────────────────────────────────────────────────────────────────────────────
