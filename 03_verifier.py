@@ -171,7 +171,10 @@ def make_verifier(path, seed):
     """R_φ from a language model: its body, and a new scalar head → (model, tokenizer)."""
     tokenizer = models.load_tokenizer(path)
     torch.manual_seed(seed)  # of the new head
-    model, _ = models.load_classifier(path)
+    model, has_head = models.load_classifier(path)
+    # From a language model's file the head comes out random.
+    if has_head:
+        stop(f"{path}: a verifier already; give a language model")
     model.float()  # for training alone
 
     # The authors' initialisation. With the library's std of 0.02 the first epoch is spent on
@@ -343,15 +346,12 @@ def read_steps(problems_path, step_paths, fields):
     problems = read_jsonl(problems_path, "task_id group? prompt", ["task_id"])
     problems = {problem["task_id"]: problem for problem in problems}
 
-    # A file that is named twice would count its programs twice.
-    if len(set(step_paths)) < len(step_paths):
-        stop(f"--steps names a file twice: {' '.join(step_paths)}")
-
-    # D: the steps of all iterations so far, each of a known problem.
+    # D: the steps of all iterations so far, each of a known problem, and none in two files.
     fields = f"policy task_id trajectory turn code {fields}"
     steps = []
+    seen = set()
     for path in step_paths:
-        rows = read_jsonl(path, fields, STEP_KEY)
+        rows = read_jsonl(path, fields, STEP_KEY, seen)
         check_task_ids(path, rows, problems, problems_path)
         steps += rows
     return problems, steps

@@ -54,18 +54,20 @@ def work_of(args, inputs, neutral):
 
 
 def is_same(work, found, path):
-    """Was this file left by the same work? If not, say so: it will be written over."""
+    """Was this file left by the same work? If not, say so, and lay it aside."""
     if found == work:
         return True
     differing = [name for name in work if name not in found or found[name] != work[name]]
     reason = ", ".join(differing) or "flags"
-    print(f"  {path} is of other work ({reason}), and begins anew", file=sys.stderr)
+    print(f"  {path} is of other work ({reason}); it is now {path}.other", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        os.replace(path, f"{path}.other")
     return False
 
 
 def damaged(path):
     """Stop over a file that was left by a cut-off call and does not read as it was written."""
-    stop(f"{path}: damaged; delete it, and what it holds is made again")
+    stop(f"{path}: damaged; delete it, and what it stands for is made again")
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -117,11 +119,11 @@ def read_log(part, work):
     """([row, …], the bytes that they and the line of the work take), ([], 0) of other work."""
     if not os.path.exists(part):
         return [], 0
-    with open(part, "rb") as file:
-        lines = [line for line in file if line.endswith(b"\n")]
     try:
+        with open(part, "rb") as file:
+            lines = [line for line in file if line.endswith(b"\n")]
         values = [unseal(line.decode(), part) for line in lines]
-    except ValueError:
+    except (OSError, ValueError):
         damaged(part)
     if len(values) < 2 or not is_same(work, values[0], part):
         return [], 0  # nothing was finished, or nothing of this work
@@ -234,11 +236,10 @@ def restore(parts, log, path, work):
     try:
         with open(note, encoding="utf-8") as text:
             saved = unseal(text.read(), note)
-    except ValueError:
+    except (OSError, ValueError):
         damaged(note)
     if not is_same(work, saved["work"], note):
-        forget_training(path)
-        return 0
+        return 0  # the first save of this work will delete the other's state
 
     file = f"{note}-{saved['done']}"
     if not os.path.exists(file) or hash_files([file]) != saved["sha256"]:

@@ -71,24 +71,24 @@ FIELDS |= dict(trajectory=whole, turn=count, tokens=whole, messages=state, score
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_jsonl(path, fields, key=()):
+def read_jsonl(path, fields, key=(), seen=None):
     """The rows of a JSON Lines file, as a list of dictionaries.
 
     Every row must have `fields`, names in a text or {name: kind}, but may lack those with a ?. No
     two rows may share the values of the fields in `key`. Anything else stops the stage with a line
-    that names the file, the row and the field.
+    that names the file, the row and the field. seen: the keys of earlier files, which none repeats.
     """
-    rows = list(iterate_jsonl(path, fields, key))
+    rows = list(iterate_jsonl(path, fields, key, seen))
     if not rows:
         stop(f"{path}: no rows; the stage that writes this file had nothing to write")
     return rows
 
 
-def iterate_jsonl(path, fields, key=()):
+def iterate_jsonl(path, fields, key=(), seen=None):
     """The same, row by row."""
     if isinstance(fields, str):
         fields = {name: FIELDS[name.rstrip("?")] for name in fields.split()}
-    seen = set()
+    seen = set() if seen is None else seen
     total = hashlib.sha256()
     number = 0
     try:
@@ -225,11 +225,14 @@ def check_sum(path, found):
     sums = sum_file(path)
     if not os.path.exists(sums):
         return
-    with open(sums, encoding="utf-8", errors="replace") as file:
-        expected, _, _ = file.read().partition(" ")
+    try:
+        with open(sums, encoding="utf-8", errors="replace") as file:
+            expected, _, _ = file.read().partition(" ")
+    except OSError as error:
+        stop(f"{sums}: {error.strerror}; delete it")
     if found != expected:
-        advice = f"make it anew, or, if the change is yours, delete {sums}"
-        stop(f"{path}: rows were cut off, lost or changed since it was written; {advice}")
+        advice = f"delete it and make it anew, or, if the change is yours, delete {sums}"
+        stop(f"{path}: not as it was written (rows cut off, lost or changed); {advice}")
 
 
 def write_text(path, parts):
@@ -279,6 +282,8 @@ def check_out(path):
     """Stop at the start, not after the work, if nothing can be written at `path`."""
     if path.endswith((".jsonl", ".md")) and os.path.isdir(path):
         stop(f"{path}: a folder; a file is to be written there")
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        stop(f"{path}: no ordinary file, and would be replaced by one; name another")
     # Files are first written beside it. A .part that is there already is of a call to go on from.
     part = path + ".part"
     was_there = os.path.exists(part)

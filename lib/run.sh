@@ -14,6 +14,9 @@ open_run() {
     refuse "RUN=$RUN: this folder cannot be made, or not written in"
   lock_folder
   [ -z "$FRESH" ] || start_over
+  [ ! -e base ] || [ -e settings ] ||
+    refuse "RUN=$RUN has results and no file settings, which says of what; FRESH=1 starts over, or" \
+      "choose another folder with RUN="
 
   # Until it has problems, a folder is bound to nothing. Until π_0 has answered one, MODEL and flags may
   # still be corrected: the check comes before.
@@ -24,13 +27,16 @@ open_run() {
     differences=$(echo "$asked" | diff settings - |
       sed -n 's/^< /it has /p; s/^> /you asked for /p' | paste -s -d ";" -) || true
     # Rollouts and policies can stay if only the search differs. Else rows of two kinds would mix.
-    advice=", or keep its policies and search anew: rm -f settings {,humaneval/}*/eval.jsonl there"
+    advice=", or keep its policies and search anew: delete all eval.jsonl in it"
     for name in $SETTINGS; do
       is_one_of "$name" SPLIT ITERATIONS SEARCH_TURNS N MANY CONTROLS ||
         grep -qxF "$name=${!name}" settings || advice=""
     done
-    refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them," \
-      "or choose another folder with RUN=$advice"
+    if [ -z "$advice" ] || compgen -G "*/eval.jsonl" > /dev/null ||
+      compgen -G "humaneval/*/eval.jsonl" > /dev/null; then
+      refuse "RUN=$RUN was started with other settings (${differences//;/; }); go back to them," \
+        "or choose another folder with RUN=$advice"
+    fi
   fi
   echo "$asked" > settings.part
   mv settings.part settings
@@ -51,15 +57,20 @@ try:
 except BlockingIOError:
     sys.exit(3)"
 
-# FRESH=1: what a run has made goes. Problems of your own stay, and so does what no run makes.
+# FRESH=1: what a run has made goes, and is named: the folders of policies, reports, the café and its
+# untrained model. Problems of your own (PRESET=mbpp) stay, and so does what no run makes.
 start_over() {
-  local method
-  [ -e settings ] || return 0       # no run's folder
-  for method in $(sed -n 's/^    "\([a-z_]*\)": (.*/\1/p' "$HERE/04_relabel.py"); do
-    rm -rf {,humaneval/}"$method"{,+bce,+previous}-[1-9]*
+  local methods x made=""
+  methods=$(sed -n 's/^    "\([a-z_]*\)": (.*/\1/p' "$HERE/04_relabel.py" | paste -s -d "|" -)
+  for x in {,humaneval/}{*-*,base,report.md,report.svg}; do
+    if [ -e "$x" ] && [[ ! $x = *-* || ${x#humaneval/} =~ ^($methods)([+](bce|previous))?-[0-9]+$ ]]; then
+      made="$made $x"
+    fi
   done
-  rm -rf {,humaneval/}{base,report.md,report.svg} settings code
-  [ "$PRESET" = mbpp ] || rm -rf problems model
+  [ "$PRESET" = mbpp ] || made="$made problems model"
+  [ ! -e base ] && [ ! -e settings ] || echo "── FRESH=1 deletes in $RUN:$made code settings"
+  [ ! -e base ] && [ ! -e settings ] || rm -rf $made code
+  rm -f settings
 }
 
 # The text of the project and the versions that a run was begun with lie in its folder `code`. What
@@ -77,8 +88,8 @@ know_code() {
     cmp -s "$name" "code/${name#*/}" || changed="$changed ${name#*/}"
   done
   rm -rf code.part
-  [ -z "$changed" ] || echo "── changed since this run began:$changed. What it has made stays;" \
-    "FRESH=1 starts over (the old text is in $RUN/code)"
+  [ -z "$changed" ] || echo "── changed since this run began:$changed. What is finished stays, what" \
+    "was under way begins anew; FRESH=1 starts over (the old text is in $RUN/code)"
 }
 VERSIONS="import sys
 from importlib.metadata import version
@@ -126,10 +137,15 @@ stage() {           # stage FILE ARGUMENTS… TARGET: makes TARGET, unless it ex
 # alone COMMAND…: a job with its own process group, which is waited for. A signal to this shell is then
 # heard at once, and ends the job, all of it; and Ctrl-C is this shell's to answer.
 alone() {
+  local status=0
   set -m
   "$@" &
   set +m
-  wait $!
+  { wait $! || status=$?; } 2> /dev/null
+  # A stage says itself why it stops, but not that it was killed.
+  [ "$status" -le 128 ] || echo "${0##*/}: $(basename "$2") was ended by signal $((status - 128))" \
+    "(9: out of memory?); run it again to go on" >&2
+  return "$status"
 }
 
 # meanwhile evaluate X …: the search of X. Where a process has one thread (the café, or real weights
@@ -174,7 +190,8 @@ end_jobs_at_exit() {
 }
 
 cut_off() {         # cut_off STATUS: of several runs in each other, the outermost one speaks
-  [ "$RUN_PID" != " $$" ] || echo "${0##*/}: cut off; run it again to go on" >&2 || true
+  [ "$RUN_PID" != " $$" ] ||
+    echo "${0##*/}: cut off; run it again${FRESH:+, without FRESH=1,} to go on" >&2 || true
   exit "$1"
 }
 

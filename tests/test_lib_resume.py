@@ -98,7 +98,10 @@ def test_rows_of_other_work_are_not_taken_over_and_that_is_said(tmp_path, capsys
     path = str(tmp_path / "t")
     log(path, dict(k=0))
     assert log(path, dict(k=1), work=dict(WORK, seed=1)) == []
-    assert capsys.readouterr().err == f"  {path}.part is of other work (seed), and begins anew\n"
+    assert (
+        capsys.readouterr().err
+        == f"  {path}.part is of other work (seed); it is now {path}.part.other\n"
+    )
     assert log(path, work=dict(WORK, seed=1)) == [dict(k=1)]
 
 
@@ -112,6 +115,10 @@ def test_a_damaged_file_of_rows_is_named(tmp_path, refused):
         change = bytes([whole[place] ^ (1 << rng.randrange(8))])
         (tmp_path / "t.part").write_bytes(whole[:place] + change + whole[place + 1 :])
         refused(lambda: log(path), f"{path}.part", "damaged; delete it")
+    (tmp_path / "t.part").unlink()
+    (tmp_path / "t.part").mkdir()
+    refused(lambda: log(path), f"{path}.part", "damaged; delete it")
+    (tmp_path / "t.part").rmdir()
     for text in ("hello\n", '{"a": 1}\n', "\0" * 50 + "\n", "00000000 null\n"):
         (tmp_path / "t.part").write_text(text)
         refused(lambda: log(path), f"{path}.part", "damaged; delete it")
@@ -191,7 +198,7 @@ def test_a_training_of_other_work_begins_anew(tmp_path, save_always, capsys):
         train(path, 4)
     _, _, made = train(path, work=dict(WORK, seed=1, more=2))
     assert made == list(range(9))
-    line = f"  {path}.training is of other work (seed, more), and begins anew\n"
+    line = f"  {path}.training is of other work (seed, more); it is now {path}.training.other\n"
     assert line in capsys.readouterr().err
 
 

@@ -146,3 +146,21 @@ def test_trying_a_target_leaves_nothing_and_changes_nothing(tmp_path):
     assert (tmp_path / "t.jsonl").read_text() == "old"
     assert (tmp_path / "t.jsonl.part").read_text() == "to go on from"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_target_that_is_no_ordinary_file_is_refused(refused):
+    """A rename would put a file in its place."""
+    refused(lambda: rows.check_out("/dev/null"), "/dev/null", "no ordinary file")
+
+
+def test_a_row_of_an_earlier_file_is_refused(tmp_path, refused):
+    seen = set()
+    rows.read_jsonl(write(tmp_path / "one", [ROW]), FIELDS, ["task_id"], seen)
+    two = write(tmp_path / "two", [dict(ROW, task_id="b"), ROW])
+    refused(lambda: rows.read_jsonl(two, FIELDS, ["task_id"], seen), "two, row 2", "duplicates")
+
+
+def test_a_sum_that_cannot_be_read_is_named(tmp_path, refused):
+    path = write(tmp_path / "t", [ROW])
+    (tmp_path / ".t.sha256").mkdir()
+    refused(lambda: rows.read_jsonl(path, FIELDS), ".t.sha256", "delete it")

@@ -36,7 +36,7 @@ esac
 """
 TOOLS = (
     "bash sh basename cat cmp cp diff dirname env grep mkdir mv paste printf sed seq sleep touch"
-    " rm timeout tr uname wc"
+    " ls rm timeout tr uname wc"
 )
 NO_GPU_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone")
 
@@ -363,8 +363,12 @@ def test_only_a_search_can_be_made_anew_in_a_folder(machine):
     ]:
         done = machine.bash(PRESET="smoke", **search, **others)
         assert done.returncode == 2
-        assert ("rm -f settings {,humaneval/}*/eval.jsonl" in done.stderr) == may_stay, done.stderr
+        assert ("delete all eval.jsonl" in done.stderr) == may_stay, done.stderr
         assert "another folder with RUN=" in done.stderr
+    for path in machine.run_folder.glob("*/eval.jsonl"):
+        path.unlink()
+    assert machine.bash(PRESET="smoke", N="3").returncode == 0
+    assert "N=3" in (machine.run_folder / "settings").read_text()
 
 
 def test_the_second_run_in_a_folder_leaves(machine):
@@ -420,19 +424,33 @@ def test_a_fresh_start_deletes_what_runs_make_and_nothing_else(machine):
     machine.bash(**settings)
     made = sorted(path.name for path in machine.run_folder.iterdir())
     mine = ["notes.md", "try.examples.jsonl", "my-data-2", "mucode", "rft-plan"]
+    mine += ["mucode-1.backup", "mucode-10-notes", "rft-2-old", "base.old"]
     for name in mine:
         (machine.run_folder / name).mkdir()
         (machine.run_folder / name / "eval.jsonl").touch()
     calls = machine.calls
-    assert machine.bash(FRESH="1", **settings).returncode == 0
+    done = machine.bash(FRESH="1", **settings)
+    assert done.returncode == 0
+    named = " mucode-1 rft+bce-1 base report.md problems model code settings\n"
+    assert f"FRESH=1 deletes in {machine.run_folder}:{named}" in done.stdout
     assert "cafe.py" in " ".join(machine.calls) and "05_train_policy.py" in " ".join(machine.calls)
     assert sorted(path.name for path in machine.run_folder.iterdir()) == sorted(made + mine)
     assert calls != []
 
-    # Other settings are no obstacle, and a folder of something else is left alone.
+    # Other settings are no obstacle, nor is it that there are none.
+    (machine.run_folder / "settings").unlink()
+    assert "no file settings" in machine.bash(PRESET="smoke").stderr
     assert machine.bash(FRESH="1", PRESET="smoke", SEED="5").returncode == 0
     assert "SEED=5" in (machine.run_folder / "settings").read_text()
     assert "FRESH=yes: 1 is expected" in machine.bash(FRESH="yes").stderr
+
+
+def test_a_stage_that_was_killed_is_named(machine):
+    machine.program("python3", FAKE_PYTHON.replace('echo "fake failure" >&2; exit 1', "kill -9 $$"))
+    done = machine.bash(PRESET="smoke", FAILS="03_verifier.py")
+    assert done.returncode == 137
+    line = "run_all.sh: 03_verifier.py was ended by signal 9 (9: out of memory?); run it again"
+    assert done.stderr.splitlines() == [f"{line} to go on"]
 
 
 @pytest.mark.parametrize("seeds", ["", "0 1"])
