@@ -68,9 +68,12 @@ start_over() {
     fi
   done
   [ "$PRESET" = mbpp ] || made="$made problems model"
-  [ ! -e base ] && [ ! -e settings ] || echo "── FRESH=1 deletes in $RUN:$made code settings"
-  [ ! -e base ] && [ ! -e settings ] || rm -rf $made code
-  rm -f settings
+  # A folder without either is no run's.
+  if [ -e base ] || [ -e settings ]; then
+    echo "── FRESH=1 deletes in $RUN:$made code settings"
+    rm -rf $made code
+    rm -f settings
+  fi
 }
 
 # The text of the project and the versions that a run was begun with lie in its folder `code`. What
