@@ -401,7 +401,8 @@ def main():
         return
 
     # Rows that an earlier call of this work had finished before it was cut off are kept.
-    work = work_of(args, ("problems", "policy", "previous"), ("out", "batch_size", "concurrency"))
+    neutral = ("out", "batch_size", "concurrency")
+    work = work_of(args, inputs=("problems", "policy", "previous"), neutral=neutral)
     finished, keep = open_log(args.out, work)
     rows = {key_of(row): row for row in finished}
     if rows:

@@ -391,7 +391,7 @@ def main_train(args):
     validation = [examples[task_id] for task_id in held_out]
 
     # Fit R_φ.
-    work = work_of(args, ("problems", "steps", "base"), neutral=("out", "main"))
+    work = work_of(args, inputs=("problems", "steps", "base"), neutral=("out", "main"))
     metrics = train(model, training, validation, args, args.out, work)
     models.save_checkpoint(model, tokenizer, args.out, metrics)
     print_training(training, validation, metrics, tokenizer, args)

@@ -34,7 +34,7 @@ import random
 
 from lib import models
 from lib.resume import training_steps, work_of
-from lib.rows import answer, check_flags, indent, read_jsonl, state, stop
+from lib.rows import EXAMPLE, check_flags, indent, read_jsonl, stop
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -180,7 +180,7 @@ def read_examples(paths):
     """[("file, row n", row), …] of all files: each row is a chat and its answer."""
     located = []
     for path in paths:
-        for number, row in enumerate(read_jsonl(path, dict(prompt=state, completion=answer)), 1):
+        for number, row in enumerate(read_jsonl(path, EXAMPLE), 1):
             located.append((f"{path}, row {number}", row))
     return located
 

@@ -358,7 +358,7 @@ def main_search(args):
 
     # What an earlier call of this work had finished before it was cut off. `learn` adds to it.
     neutral = ("out", "main", "batch_size", "concurrency", "workers")
-    work = work_of(args, ("problems", "policy", "verifier"), neutral)
+    work = work_of(args, inputs=("problems", "policy", "verifier"), neutral=neutral)
     known, learn = open_memory(args.out, work, ("drawn", "judged", "scored"))
 
     def sample(draws):
@@ -376,13 +376,9 @@ def main_search(args):
 
     def score(programs):
         new = [program for program in programs if program not in known["scored"]]
-        columns = []  # by verifier
-        for model, reader in verifiers:
-            columns.append(
-                verifier.score_programs(
-                    model, reader, new, problems, args.problems, args.batch_size
-                )
-            )
+        where = (problems, args.problems, args.batch_size)
+        columns = [verifier.score_programs(*loaded, new, *where) for loaded in verifiers]
+        # A row for each program, with its score by each verifier.
         learn("scored", [(new[i], [column[i] for column in columns]) for i in range(len(new))])
         return known["scored"]
 

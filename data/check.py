@@ -161,17 +161,15 @@ def check_memory(model, prompt, sampling, verifying, training, path):
     prompt: mean tokens of a problem. The rest: the flags of stages 01, 03 and 05.
     """
     rows = verifying.programs * verifying.batch_size
-    checkpointed = (verifying.gradient_checkpointing, training.gradient_checkpointing)
+    new = sampling.max_new_tokens
+    of_01 = bytes_of_sampling(model, prompt, new, sampling.batch_size)
+    of_03 = bytes_of_verifier_step(model, prompt, rows, verifying.gradient_checkpointing)
+    tokens = training.tokens_per_pass
+    of_05 = bytes_of_policy_step(model, tokens, training.gradient_checkpointing)
     needed = {
-        "stage 01 (--batch-size)": bytes_of_sampling(
-            model, prompt, sampling.max_new_tokens, sampling.batch_size
-        ),
-        "stage 03 (--programs, --batch-size, --gradient-checkpointing)": bytes_of_verifier_step(
-            model, prompt, rows, checkpointed[0]
-        ),
-        "stage 05 (--tokens-per-pass, --gradient-checkpointing)": bytes_of_policy_step(
-            model, training.tokens_per_pass, checkpointed[1]
-        ),
+        "stage 01 (--batch-size)": of_01,
+        "stage 03 (--programs, --batch-size, --gradient-checkpointing)": of_03,
+        "stage 05 (--tokens-per-pass, --gradient-checkpointing)": of_05,
     }
     stage = max(needed, key=needed.get)
     device = model.device.type

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.chart import line_chart
 from lib.results import in_order, label, method_of, read_runs
-from lib.rows import number, read_jsonl, stop, write_text
+from lib.rows import finite, read_jsonl, stop, write_text
 
 import numpy as np
 
@@ -236,7 +236,7 @@ def training_section(run, measures):
             path = f"{run}/{policy}/{file}"
             for place, row in enumerate(read_jsonl(path, {}) if os.path.exists(path) else [], 1):
                 for key, value in row.items():
-                    if not (value is None or isinstance(value, bool) or number(value)):
+                    if not (value is None or isinstance(value, bool) or finite(value)):
                         stop(f"{path}, row {place}: field '{key}' is no number")
                 if row.get("examples") and row.get("wrong") is not None:
                     row["wrong"] = f"{row['wrong']} ({row['wrong'] / row['examples']:.0%})"

@@ -8,7 +8,7 @@ import os
 import random
 from dataclasses import dataclass, field
 
-from lib.rows import check_fields, count, iterate_jsonl, number, state, stop, whole
+from lib.rows import count, finite, iterate_jsonl, state, stop, whole
 
 import numpy as np
 
@@ -82,9 +82,9 @@ def is_candidate(value):
         and all(isinstance(value.get(name), kind) for name, kind in CANDIDATE.items())
         and whole(value.get("tokens"))
         and isinstance(value.get("scores"), list)
-        and all(map(number, value["scores"]))
+        and all(map(finite, value["scores"]))
         and "score" in value
-        and (value["score"] is None or number(value["score"]))
+        and (value["score"] is None or finite(value["score"]))
     )
 
 
@@ -93,28 +93,23 @@ def candidates(value):
     return isinstance(value, list) and bool(value) and all(map(is_candidate, value))
 
 
-def names(value):
-    """a list of names"""
+def paths(value):
+    """a list of paths"""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 FIELDS = dict(policy=str, rule=str, variant=str, task_id=str, n=count, turn=count)
-FIELDS.update(temperature=number, messages=state, candidates=candidates, picked=whole)
-FIELDS.update(programs_run=whole)
+FIELDS.update(temperature=finite, messages=state, candidates=candidates, picked=whole)
+FIELDS.update({"programs_run": whole, "group?": str, "verifiers?": paths})
 KEY = ("policy", "rule", "n", "temperature", "variant", "task_id", "turn")
 
 
+# Of a candidate of turn 1 no more is kept: a run may have 100,000 rows.
+KEPT = ("code", "public_passed", "hidden_passed", "score", "scores")
+
+
 def check_row(where, row, policy):
-    """Stop unless the fields of a row agree with each other and with the folder of the file.
-
-    where: (path, number of the row).
-    """
-    # Rows of another program may have neither.
-    row.setdefault("group", row["task_id"])
-    row.setdefault("verifiers", [])
-    check_fields(*where, row, dict(group=str, verifiers=names))
-
-    where = f"{where[0]}, row {where[1]}"
+    """Stop unless the fields of a row agree with each other and with the folder of the file."""
     sampled = row["candidates"]
     if row["policy"] != policy:
         stop(f"{where}: field 'policy' is '{row['policy']}', and its folder is of {policy}")
@@ -209,15 +204,14 @@ def in_order(policies, measures):
 
 
 def read_policy(results, run, policy):
-    """Add the rows of RUN/POLICY/eval.jsonl to the results → its arms.
-
-    Of a row no more is kept than tables need: a run may have 100,000 of them.
-    """
+    """Add the rows of RUN/POLICY/eval.jsonl to the results → its arms."""
     path = f"{run}/{policy}/eval.jsonl"
     turn1 = results.turn1.setdefault(policy, {})
     episodes = {}  # arm → {key: {turn: (public pass, correct, code)}}
     for place, row in enumerate(iterate_jsonl(path, FIELDS, KEY), 1):
-        check_row((path, place), row, policy)
+        # Rows of another program may have neither of these.
+        row = dict(dict(group=row["task_id"], verifiers=[]), **row)
+        check_row(f"{path}, row {place}", row, policy)
         key = (run, row["group"], row["task_id"])
         arm = results.measures.arm_of(row)
         best = row["candidates"][row["picked"]]
@@ -238,7 +232,15 @@ def read_policy(results, run, policy):
     if not episodes:
         stop(f"{path}: no rows; the stage that writes this file had nothing to write")
 
-    # Every arm meets the same problems, and its episodes have no gap.
+    add_episodes(results, path, policy, episodes)
+    return set(episodes)
+
+
+def add_episodes(results, path, policy, episodes):
+    """Add what each episode picked: {arm: {key: {turn: (public pass, correct, code)}}}.
+
+    Stops unless every arm meets the same problems, and its episodes have no gap.
+    """
     keys = set().union(*episodes.values())
     for arm, by_key in episodes.items():
         if by_key.keys() != keys:
@@ -253,10 +255,6 @@ def read_policy(results, run, policy):
             picks[key] = [(public, correct) for public, correct, _ in outcomes]
             codes = results.codes.setdefault((policy, arm), {})
             codes[key] = [code for _, _, code in outcomes]
-    return set(episodes)
-
-
-KEPT = ("code", "public_passed", "hidden_passed", "score", "scores")
 
 
 def check_arms(run, arms):
@@ -267,8 +265,8 @@ def check_arms(run, arms):
     widest = max(arms, key=lambda policy: len(arms[policy]))
     for policy, own in arms.items():
         if not own <= arms[widest]:
-            names = ", ".join(sorted(label(arm) for arm in own - arms[widest]))
-            reason = f"was searched with {names}, and {widest} was not"
+            extra = ", ".join(sorted(label(arm) for arm in own - arms[widest]))
+            reason = f"was searched with {extra}, and {widest} was not"
             stop(f"{run}/{policy}/eval.jsonl: {reason}; delete one of both, and search anew")
 
 

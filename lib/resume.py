@@ -54,15 +54,20 @@ def work_of(args, inputs, neutral):
 
 
 def is_same(work, found, path):
-    """Was this file left by the same work? If not, say so, and lay it aside."""
+    """Was this file left by the same work? If not, say what differs, and lay it aside."""
     if found == work:
         return True
     differing = [name for name in work if name not in found or found[name] != work[name]]
     reason = ", ".join(differing) or "flags"
     print(f"  {path} is of other work ({reason}); it is now {path}.other", file=sys.stderr)
+    lay_aside(path)
+    return False
+
+
+def lay_aside(path):
+    """What is of other work may have taken hours: somebody may want to go back to it."""
     with contextlib.suppress(OSError):
         os.replace(path, f"{path}.other")
-    return False
 
 
 def damaged(path):
@@ -220,7 +225,7 @@ def save(done, parts, log, path, work):
 
 def forget_training(path, but=None):
     """Delete the states of a training, or all but one."""
-    for file in glob.glob(f"{glob.escape(path)}.training-*"):
+    for file in glob.glob(f"{glob.escape(path)}.training-*[0-9]"):  # none that was laid aside
         if file != f"{path}.training-{but}":
             os.remove(file)
     if but is None:
@@ -238,10 +243,10 @@ def restore(parts, log, path, work):
             saved = unseal(text.read(), note)
     except (OSError, ValueError):
         damaged(note)
-    if not is_same(work, saved["work"], note):
-        return 0  # the first save of this work will delete the other's state
-
     file = f"{note}-{saved['done']}"
+    if not is_same(work, saved["work"], note):
+        lay_aside(file)  # what the note speaks of
+        return 0
     if not os.path.exists(file) or hash_files([file]) != saved["sha256"]:
         damaged(note)
     state = torch.load(file, map_location="cpu", weights_only=True)

@@ -32,7 +32,7 @@ def count(value):
     return whole(value) and value > 0
 
 
-def number(value):
+def finite(value):
     """a finite number"""
     return type(value) in (int, float) and abs(value) < 1e300  # false for nan
 
@@ -65,7 +65,10 @@ FIELDS = dict.fromkeys(("task_id", "group", "prompt", "entry_point", "setup", "r
 FIELDS |= dict.fromkeys(("policy", "completion", "code", "feedback"), str)
 FIELDS |= dict.fromkeys(("public_passed", "hidden_passed"), bool)
 FIELDS |= dict.fromkeys(("public_tests", "hidden_tests"), list)
-FIELDS |= dict(trajectory=whole, turn=count, tokens=whole, messages=state, score=number)
+FIELDS |= dict(trajectory=whole, turn=count, tokens=whole, messages=state, score=finite)
+
+# And of an example, which has chats where a problem and a step have texts.
+EXAMPLE = dict(prompt=state, completion=answer)
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -123,13 +126,12 @@ def check_fields(path, number, row, fields):
     """Stop unless `row`, the row `number` of `path`, is an object with these fields and kinds."""
     if not isinstance(row, dict):
         stop(f"{path}, row {number}: not a JSON object; one per line is expected")
-    for name, kind in fields.items():
-        if name.endswith("?"):
-            name = name[:-1]
-            if name not in row:
-                continue
+    for field, kind in fields.items():
+        name = field.removesuffix("?")
         if name not in row:
-            stop(f"{path}, row {number}: field '{name}' is missing")
+            if field == name:
+                stop(f"{path}, row {number}: field '{name}' is missing")
+            continue
         value = row[name]
         # In Python True is an int; in a row it is not.
         is_type = isinstance(kind, type)
@@ -138,8 +140,8 @@ def check_fields(path, number, row, fields):
             expected = f"type: {kind.__name__}" if is_type else kind.__doc__
             stop(f"{path}, row {number}: field '{name}' is {shorten(value)}, expected {expected}")
     for name, value in row.items():
-        if fault := find_fault(value):
-            stop(f"{path}, row {number}: field '{name}' {fault}")
+        if flaw := find_flaw(value):
+            stop(f"{path}, row {number}: field '{name}' {flaw}")
 
 
 def shorten(value):
@@ -147,7 +149,7 @@ def shorten(value):
     return json.dumps(value)[:40].replace("NaN", "nan").replace("Infinity", "inf")
 
 
-def find_fault(value, levels=1):
+def find_flaw(value, levels=1):
     """What no file or tokenizer takes, at any depth of a field: said in words, or None."""
     if isinstance(value, str):
         # Half of a pair of UTF-16, as in "\\ud800".
@@ -160,7 +162,7 @@ def find_fault(value, levels=1):
         if levels > MOST_LEVELS:
             return f"is nested more than {MOST_LEVELS} deep"
         items = value if isinstance(value, list) else [*value.keys(), *value.values()]
-        return next(filter(None, (find_fault(item, levels + 1) for item in items)), None)
+        return next(filter(None, (find_flaw(item, levels + 1) for item in items)), None)
     return None
 
 

@@ -48,7 +48,7 @@ open_run() {
 lock_folder() {
   local status=0
   exec 9>> .lock
-  "${BASE:-$PYTHON}" -c "$LOCK" 9>&9 || status=$?
+  "${BASE:-$PYTHON}" -c "$LOCK" || status=$?
   [ "$status" != 3 ] || refuse "RUN=$RUN: another run is at work in this folder"
 }
 LOCK="import fcntl, sys
@@ -140,14 +140,16 @@ stage() {           # stage FILE ARGUMENTS… TARGET: makes TARGET, unless it ex
 # alone COMMAND…: a job with its own process group, which is waited for. A signal to this shell is then
 # heard at once, and ends the job, all of it; and Ctrl-C is this shell's to answer.
 alone() {
-  local status=0
+  local status=0 why=""
   set -m
   "$@" &
   set +m
-  { wait $! || status=$?; } 2> /dev/null
-  # A stage says itself why it stops, but not that it was killed.
-  [ "$status" -le 128 ] || echo "${0##*/}: $(basename "$2") was ended by signal $((status - 128))" \
-    "(9: out of memory?); run it again to go on" >&2
+  { wait $! || status=$?; } 2> /dev/null      # what bash itself says of a killed job is no help
+  # A stage says why it stops, but not that it was killed.
+  if [ "$status" -gt 128 ] && [[ $2 = *.py ]]; then
+    [ "$status" != 137 ] || why=" (out of memory?)"
+    echo "${0##*/}: ${2##*/} was ended by signal $((status - 128))$why; run it again to go on" >&2
+  fi
   return "$status"
 }
 
@@ -190,11 +192,12 @@ end_jobs_at_exit() {
   trap 'cut_off 143' TERM
   trap 'cut_off 129' HUP
   export RUN_PID="${RUN_PID:-} $$"
+  exec 8>&2         # for cut_off, which may be called while `alone` has turned stderr off
 }
 
 cut_off() {         # cut_off STATUS: of several runs in each other, the outermost one speaks
   [ "$RUN_PID" != " $$" ] ||
-    echo "${0##*/}: cut off; run it again${FRESH:+, without FRESH=1,} to go on" >&2 || true
+    echo "${0##*/}: cut off; run it again${FRESH:+, without FRESH=1,} to go on" >&8 || true
   exit "$1"
 }
 

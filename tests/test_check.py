@@ -137,6 +137,20 @@ def test_a_verifier_has_no_logits():
     assert check.bytes_of_verifier_step(model, 100, 8, False) == pytest.approx(expected, rel=0.001)
 
 
+def test_a_step_of_the_verifier_has_at_most_so_many_programs(call, monkeypatch):
+    """--programs of each problem, correct and wrong ones together."""
+    asked = []
+
+    def bytes_of_verifier_step(model, prompt, rows, checkpointing):
+        asked.append((rows, checkpointing))
+        return 0
+
+    monkeypatch.setattr(check, "bytes_of_verifier_step", bytes_of_verifier_step)
+    call(more=["--verifier-flags=--programs 6 --batch-size 5 --gradient-checkpointing"])
+    call(more=["--verifier-flags=--programs 2 --batch-size 3"])
+    assert asked == [(30, True), (6, False)]
+
+
 def test_too_little_memory_is_refused_with_the_stage_that_needs_most(call, refused, monkeypatch):
     # The café's 0.82 million parameters of 16 bytes are 13 MB, and a step comes on top.
     monkeypatch.setattr(check, "device_memory", lambda device: 813e6)

@@ -4,6 +4,7 @@ Three kills of a small run by default; `KILLS=25 bash tests/run.sh tests/test_ki
 runs of PRESET=smoke, of five kills each, in ten minutes.
 """
 
+import contextlib
 import hashlib
 import os
 import random
@@ -57,6 +58,29 @@ def processes_of(folder):
         if f"RUN={folder}".encode() in environment and command:
             found[int(name)] = command
     return found
+
+
+def below(run):
+    """{pid: when it began} of a run and all its descendants, also judges, who have no RUN."""
+    parents = {}
+    began = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+            _, _, fields = file.read().rpartition(") ")
+            parents[int(name)] = int(fields.split()[1])
+            began[int(name)] = fields.split()[19]
+    found = {run.pid}
+    for _ in range(20):  # generations
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return {pid: began[pid] for pid in found if pid in began}
+
+
+def alive(pid, began):
+    """Does this process still run, and is it no other one of that number?"""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        _, _, fields = file.read().rpartition(") ")
+        return fields.split()[19] == began and fields[0] != "Z"
+    return False
 
 
 def stages_of(folder):
@@ -113,6 +137,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(undisturbed, tmp_path, s
         run = start(folder)
         # Moments all over the run, since what is made is not made again.
         time.sleep(rng.uniform(0.05, 0.9) * seconds / kills)
+        before = below(run)
         if run.poll() is None:
             what = kill(run, folder, rng)
         # A stage that dies takes the run with it, and a run its stages.
@@ -120,6 +145,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(undisturbed, tmp_path, s
         while processes_of(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
         left = processes_of(folder)
+        left.update((pid, "a descendant") for pid in before if alive(pid, before[pid]))
+        left.pop(run.pid, None)  # ours to bury, below
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         assert not left, f"kill {number}, {what}: {left}"

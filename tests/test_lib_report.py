@@ -521,6 +521,13 @@ def test_rows_that_do_not_agree_with_each_other_are_refused(tmp_path, refused):
         change_rows(folder, "base", keep)
         refused(lambda f=folder: report_of(tmp_path / "o.md", f), "base/eval.jsonl", words)
 
+    # Problem b passed at turn 1, and has a turn 2.
+    folder = make_run(tmp_path / "after")
+    rows = read(folder / "base/eval.jsonl")
+    passed = next(row for row in rows if row["task_id"] == "b" and row["temperature"] == 0)
+    write(folder / "base/eval.jsonl", [*rows, dict(passed, turn=2)])
+    refused(lambda: report_of(tmp_path / "o.md", folder), "greedy, task_id 'b' goes on after a")
+
     # Half of the problems in one policy, and other arms than the other's.
     folder = make_run(tmp_path / "problems")
     change_rows(folder, "mucode-1", lambda row: row["task_id"] == "a")

@@ -201,6 +201,12 @@ def test_a_training_of_other_work_begins_anew(tmp_path, save_always, capsys):
     line = f"  {path}.training is of other work (seed, more); it is now {path}.training.other\n"
     assert line in capsys.readouterr().err
 
+    # Who wants to go back to it can.
+    for name in ("policy.training", "policy.training-3"):
+        (tmp_path / f"{name}.other").rename(tmp_path / name)
+    _, _, made = train(path)
+    assert made == list(range(3, 9))
+
 
 def test_nothing_is_saved_within_the_pause(tmp_path):
     train(str(tmp_path / "policy"))

@@ -7,7 +7,7 @@ from lib import rows
 import pytest
 from conftest import read, write
 
-FIELDS = dict(task_id=str, turn=int, score=rows.number, passed=bool, messages=list)
+FIELDS = dict(task_id=str, turn=int, score=rows.finite, passed=bool, messages=list)
 ROW = dict(task_id="a", turn=1, score=0.5, passed=True, messages=[])
 
 

@@ -34,6 +34,7 @@ case "$*" in
     ;;
 esac
 """
+KILL_SHELL = "kill -TERM $PPID; sleep 5"  # what a stage does whose run is cut off
 TOOLS = (
     "bash sh basename cat cmp cp diff dirname env grep mkdir mv paste printf sed seq sleep touch"
     " ls rm timeout tr uname wc"
@@ -449,8 +450,20 @@ def test_a_stage_that_was_killed_is_named(machine):
     machine.program("python3", FAKE_PYTHON.replace('echo "fake failure" >&2; exit 1', "kill -9 $$"))
     done = machine.bash(PRESET="smoke", FAILS="03_verifier.py")
     assert done.returncode == 137
-    line = "run_all.sh: 03_verifier.py was ended by signal 9 (9: out of memory?); run it again"
+    line = "run_all.sh: 03_verifier.py was ended by signal 9 (out of memory?); run it again"
     assert done.stderr.splitlines() == [f"{line} to go on"]
+
+    # With several seeds, too.
+    done = machine.bash(PRESET="smoke", FAILS="03_verifier.py", SEEDS="0 1", FRESH="1")
+    assert done.stderr.splitlines() == [f"{line} to go on"]
+
+
+def test_a_run_that_is_cut_off_says_how_to_go_on(machine):
+    machine.program("python3", FAKE_PYTHON.replace('echo "fake failure" >&2; exit 1', KILL_SHELL))
+    for fresh, more in [({}, ""), (dict(FRESH="1"), ", without FRESH=1,")]:
+        done = machine.bash(PRESET="smoke", FAILS="03_verifier.py", **fresh)
+        line = f"run_all.sh: cut off; run it again{more} to go on\n"
+        assert (done.returncode, done.stderr) == (143, line)
 
 
 @pytest.mark.parametrize("seeds", ["", "0 1"])
