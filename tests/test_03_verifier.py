@@ -5,6 +5,7 @@ import random
 import shutil
 from argparse import Namespace
 
+from lib import models
 from lib.models import load_tokenizer, save_checkpoint
 
 import pytest
@@ -282,6 +283,40 @@ def test_bad_problems_and_steps_are_refused(tmp_path, tiny, refused, problems, s
     out = tmp_path / "v"
     refused(lambda: run(3, "train", *files, "--base", tiny, "--out", out), *words)
     assert not out.exists()
+
+
+def test_the_same_rows_under_two_names_are_refused(tmp_path, tiny, refused):
+    """Else each of its programs would count twice."""
+    files = ["--problems", write(tmp_path / "p", A)]
+    files += ["--steps", *(write(tmp_path / name, [CORRECT, WRONG]) for name in ("s", "copy"))]
+    out = tmp_path / "v"
+    refused(lambda: run(3, "train", *files, "--base", tiny, "--out", out), "copy, row 1", "earlier")
+    assert not out.exists()
+
+
+def test_a_verifier_is_not_made_of_a_verifier(tmp_path, tiny, refused):
+    made = str(tmp_path / "v")
+    save_checkpoint(*verifier.make_verifier(str(tiny), 0), made, [])
+    refused(lambda: verifier.make_verifier(made, 0), made, "a verifier already")
+
+
+def test_a_step_trains_although_measuring_came_before(monkeypatch):
+    """Dropout is on again."""
+    model = torch.nn.Linear(1, 1)
+    model.device = torch.device("cpu")
+    modes = []
+
+    def forward(model, batch):
+        modes.append(model.training)
+        return model(torch.tensor(batch))[:, 0]
+
+    monkeypatch.setattr(verifier, "forward", forward)
+    optimizer, schedule = models.make_optimizer(model, 1e-3, 2)
+    for _ in range(2):
+        model.eval()
+        batch = [[1.0], [2.0]]
+        verifier.train_step(model, batch, [1, 0], [0, 0], optimizer, schedule, verifier.bt_loss)
+    assert modes == [True, True]
 
 
 def test_a_program_that_exceeds_the_context_is_not_scored(tmp_path, tiny, refused):

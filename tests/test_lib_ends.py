@@ -78,7 +78,10 @@ def test_a_fault_of_ours_keeps_its_traceback():
     assert status == 1 and "Traceback" in err
 
 
-def test_a_reader_that_has_had_enough_is_no_fault(scored, tmp_path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_had_enough_is_no_fault(scored, tmp_path, monkeypatch, unbuffered):
+    """Whether it is noticed by a print or by the last flush."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     for reader in ("head -1", "true"):
         out = tmp_path / f"{reader}.jsonl"
         command = (

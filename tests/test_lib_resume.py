@@ -4,8 +4,9 @@ import argparse
 import os
 import random
 import shutil
+import types
 
-from lib import resume
+from lib import models, resume
 
 import pytest
 import torch
@@ -61,6 +62,76 @@ def test_other_code_is_other_work(tmp_path, monkeypatch):
     assert work(policy="x", files=None)["code"] != before["code"]
 
 
+def test_other_packages_are_other_work(monkeypatch):
+    before = work(policy="x", files=None)
+    monkeypatch.setattr(resume, "version", lambda name: f"{name} 0.0")
+    assert work(policy="x", files=None)["packages"] != before["packages"]
+
+
+# Every flag of a stage that names what is read, and what is read there instead.
+INPUTS = [
+    (1, "", "problems"),
+    (1, "", "policy"),
+    (1, "", "previous"),
+    (3, "train", "problems"),
+    (3, "train", "steps"),
+    (3, "train", "base"),
+    (5, "", "base"),
+    (5, "", "examples"),
+    (6, "search", "problems"),
+    (6, "search", "policy"),
+    (6, "search", "verifier"),
+]
+
+
+@pytest.mark.parametrize("number, mode, changed", INPUTS)
+def test_another_input_under_the_same_path_is_other_work(
+    tmp_path, tiny, monkeypatch, number, mode, changed
+):
+    """Else the rows of two policies would mix in silence."""
+    rows = [
+        step("a", int(good), public=good, hidden=good, code=str(good)) for good in (False, True)
+    ]
+    answer = [dict(role="assistant", content="y")]
+    files = dict(problems=[problem("a")], steps=rows, previous=[rows[0]])
+    files["examples"] = [dict(prompt=chat("x"), completion=answer)]
+    for name, table in files.items():
+        write(tmp_path / name, table)
+    model, tokenizer = models.load_policy(str(tiny))
+    for name in ("policy", "base"):
+        models.save_checkpoint(model, tokenizer, str(tmp_path / name))
+    verifier = stage(3).make_verifier(str(tiny), 0)
+    models.save_checkpoint(*verifier, str(tmp_path / "verifier"))
+
+    class Seen(Exception):
+        pass
+
+    def work_of_call():
+        def look(args, inputs, neutral):
+            raise Seen(resume.work_of(args, inputs, neutral))
+
+        monkeypatch.setattr(stage(number), "work_of", look)
+        flags = [
+            part
+            for n, m, name in INPUTS
+            if (n, m) == (number, mode)
+            for part in (f"--{name}", tmp_path / name)
+        ]
+        with pytest.raises(Seen) as seen:
+            run(number, *mode.split(), *flags, "--out", tmp_path / "out")
+        return seen.value.args[0]
+
+    before = work_of_call()
+    assert work_of_call() == before
+    if (tmp_path / changed).is_dir():
+        with open(tmp_path / changed / "generation_config.json", "a") as file:
+            file.write(" ")
+        (tmp_path / changed / "SHA256SUMS").unlink()
+    else:
+        write(tmp_path / changed, [dict(row, more=1) for row in files[changed]])
+    assert work_of_call() != before
+
+
 def only_python(folder, names):
     return [x for x in names if not x.endswith(".py") and (x != "lib" or folder.endswith("lib"))]
 
@@ -92,6 +163,15 @@ def test_the_row_that_was_cut_in_the_middle_is_dropped(tmp_path):
         whole = max(0, text[:length].count(b"\n") - 1)
         assert log(path, dict(k=9)) == [dict(k=0), dict(k="φ\n")][:whole]
         assert log(path) == [*[dict(k=0), dict(k="φ\n")][:whole], dict(k=9)]
+
+
+def test_a_long_row_that_was_cut_leaves_nothing_behind_a_short_one(tmp_path):
+    path = str(tmp_path / "t")
+    log(path, dict(k=0), dict(k="a" * 500))
+    text = (tmp_path / "t.part").read_bytes()
+    (tmp_path / "t.part").write_bytes(text[:-10])
+    assert log(path, dict(k=1)) == [dict(k=0)]
+    assert log(path) == [dict(k=0), dict(k=1)]
 
 
 def test_rows_of_other_work_are_not_taken_over_and_that_is_said(tmp_path, capsys):
@@ -206,6 +286,25 @@ def test_a_training_of_other_work_begins_anew(tmp_path, save_always, capsys):
         (tmp_path / f"{name}.other").rename(tmp_path / name)
     _, _, made = train(path)
     assert made == list(range(3, 9))
+
+
+def test_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    """A step takes a second here, and a save ten: the first after 5, the next after 3 × 10."""
+    now = [0]
+    saves = []
+
+    def save(done, *_):
+        saves.append(done)
+        now[0] += 10
+
+    monkeypatch.setattr(resume, "SAVE_EVERY", 5)
+    monkeypatch.setattr(resume, "SAVE_COST", 3)
+    monkeypatch.setattr(resume, "save", save)
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(resume, "time", clock)
+    for _ in resume.training_steps(80, {}, {}, str(tmp_path / "policy"), WORK):
+        now[0] += 1
+    assert saves == [6, 37, 68]
 
 
 def test_nothing_is_saved_within_the_pause(tmp_path):

@@ -1,5 +1,8 @@
 """lib/rows.py: what is read, what is refused, and files that are whole or not there."""
 
+import contextlib
+import functools
+import os
 from argparse import Namespace
 
 from lib import rows
@@ -123,6 +126,48 @@ def test_an_example_does_nothing_to_a_terminal():
     """No escape sequence, no bell, no carriage return, no half of a letter."""
     shown = rows.indent("\x1b[2Jα\tb\r\a\ud800", by=0)
     assert shown == "\\x1b[2Jα\tb\\r\\x07\\ud800"
+
+
+def test_a_file_and_its_sum_agree_whenever_the_writer_is_killed(tmp_path, monkeypatch):
+    """Killed before each rename and removal, with and without a file of before."""
+    path = str(tmp_path / "t")
+    for before in ([], [dict(k=0)]):
+        for moment in range(1, 6):
+            for left in tmp_path.iterdir():
+                left.unlink()
+            if before:
+                rows.write_jsonl(path, before)
+
+            calls = []
+
+            def killed(call, *names, calls=calls, moment=moment):
+                calls.append(names)
+                if len(calls) == moment:
+                    raise KeyboardInterrupt
+                return call(*names)
+
+            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                for name in ("replace", "remove"):
+                    call = functools.partial(killed, getattr(os, name))
+                    patch.setattr(rows.os, name, call)
+                rows.write_jsonl(path, [dict(k=1)])
+            if before or os.path.exists(path):
+                assert rows.read_jsonl(path, {}) in (before, [dict(k=1)])
+
+            # The next writer is not disturbed, and its file has its own sum.
+            rows.write_jsonl(path, [dict(k=2)])
+            assert rows.read_jsonl(path, {}) == [dict(k=2)]
+            assert sorted(os.listdir(tmp_path)) == [".t.sha256", "t"]
+
+
+@pytest.mark.parametrize("levels", [45, 60])
+def test_rows_are_not_nested_without_end(tmp_path, refused, levels):
+    """What is read must be written again, and both are recursive."""
+    path = write(tmp_path / "t", ["{" + '"a": ' + "[" * levels + "]" * levels + "}"])
+    if levels < rows.MOST_LEVELS:
+        assert len(rows.read_jsonl(path, {})) == 1
+    else:
+        refused(lambda: rows.read_jsonl(path, {}), "row 1", "'a'", "nested")
 
 
 # ── Where --out goes ─────────────────────────────────────────────────────────────────────────────
