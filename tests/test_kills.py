@@ -26,6 +26,12 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes there")
 
 
+def ignore_no_signal():
+    """What a shell starts in the background ignores Ctrl-C, and what nohup starts SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder):
     """A run in a session of its own, as a terminal's would be."""
     command = ["bash", f"{ROOT}/run_all.sh"]
@@ -37,8 +43,7 @@ def start(folder):
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # What a shell starts in the background ignores Ctrl-C, and so does all below it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=ignore_no_signal,
         )
 
 
