@@ -88,6 +88,13 @@ def alive(pid, began):
     return False
 
 
+def left_of(folder, before):
+    """{pid: what it is} of the processes of a folder, and of those `before` that still run."""
+    left = processes_of(folder)
+    left.update((pid, "a descendant") for pid in before if alive(pid, before[pid]))
+    return left
+
+
 def stages_of(folder):
     """The processes of a run that are a stage."""
     return [pid for pid, line in processes_of(folder).items() if re.search(r"0[1-6]_\w+\.py", line)]
@@ -147,10 +154,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(undisturbed, tmp_path, s
             what = kill(run, folder, rng)
         # A stage that dies takes the run with it, and a run its stages.
         deadline = time.monotonic() + 2
-        while processes_of(folder) and time.monotonic() < deadline:
+        while (left := left_of(folder, before)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        left = processes_of(folder)
-        left.update((pid, "a descendant") for pid in before if alive(pid, before[pid]))
         left.pop(run.pid, None)  # ours to bury, below
         for pid in left:
             os.kill(pid, signal.SIGKILL)
