@@ -58,11 +58,19 @@ def first_messages(problem):
 
 
 def next_messages(messages, completion, feedback):
-    """s_{t+1} = (s_t, y_t, o_t): the program as the assistant, the feedback as the user."""
+    """s_{t+1} = (s_t, y_t, o_t): a new chat, longer by the completion and its feedback.
+
+    The completion is the assistant's and the feedback the user's. Both stay word for word.
+
+    >>> next_messages([{"role": "user", "content": "x"}], "y", "o")[1:]
+    [{'role': 'assistant', 'content': 'y'}, {'role': 'user', 'content': 'o'}]
+    """
+    # BEGIN SOLUTION
+    # What was sampled is what is read, and later trained on.
     program = dict(role="assistant", content=completion)
     observation = dict(role="user", content=feedback)
-    # Both word for word: what was sampled is what is read, and later trained on.
     return messages + [program, observation]
+    # END SOLUTION
 
 
 def render(tokenizer, messages, reply=True):
@@ -157,10 +165,15 @@ def noise(seed, task_id, trajectory, turn, count):
 
 
 def choose(logits, uniform, temperature):
-    """The next token of each row: logits (B, V), uniform (B,) → ids (B,). Temperature 0 is greedy.
+    """The next token of each row: logits (B, V), uniform (B,) in [0, 1) → ids (B,).
 
-    Inverse CDF: the first token whose cumulative probability exceeds the uniform number.
+    Inverse CDF: the first token whose cumulative probability, under the softmax of logits /
+    temperature, exceeds the uniform number. Temperature 0 is greedy: the most likely token.
+
+    >>> choose(torch.tensor([[0.2, 0.3, 0.5]] * 2).log(), torch.tensor([0.1, 0.4]), 1.0)
+    tensor([0, 1])
     """
+    # BEGIN SOLUTION
     if temperature == 0:
         return logits.argmax(-1)
     # π(· | s) at this temperature, summed up: the last entry of each row is about 1.
@@ -171,6 +184,7 @@ def choose(logits, uniform, temperature):
     threshold = uniform * cdf[:, -1]
     ids = torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
     return ids.clamp(max=logits.shape[-1] - 1)
+    # END SOLUTION
 
 
 def read_prompts(model, prompts):

@@ -45,12 +45,12 @@ from contextlib import closing
 from typing import NamedTuple
 
 from lib import text
+from lib.problems import KINDS, find_fault, is_doubtful, is_script, names_in
 from lib.rows import STEP_KEY, check_flags, check_task_ids, indent, read_jsonl, stop, write_jsonl
 from lib.sandbox import CANNOT, Program, ProgramFailed, Remote, run_all
 
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────
 
-KINDS = ("public_tests", "hidden_tests")
 PROBLEM = "task_id group? prompt entry_point setup public_tests hidden_tests retry?"  # its fields
 LIMITS = {"timeout": 10.0, "memory": 1024}  # for the reference program of a problem
 
@@ -69,72 +69,6 @@ def read_problems(path, strict=False):
         if faults:
             stop(f"{path}, row {list(problems).index(task_id) + 1}: field {faults[0]}")
     return problems
-
-
-def find_fault(problem):
-    """What is wrong with the form of a problem, as "'field' …", or None."""
-    tests = problem["public_tests"] + problem["hidden_tests"]
-    if not tests:
-        return "'hidden_tests' is empty, and 'public_tests' too: every program would be right"
-    for field in KINDS:
-        for test in problem[field]:
-            if not is_test(test) or type(test) is not type(tests[0]):
-                return f"'{field}': {str(test)[:60]!r} is not Python, or not of the others' form"
-            if isinstance(test, str) and does_nothing(test):
-                return f"'{field}': {test[:60]!r} asserts nothing, so every program would be right"
-    if not text.is_python(problem["setup"]):
-        return "'setup' is not Python"
-    # Tests in Python must call the entry point, if only through the set-up code.
-    if not is_script(problem) and problem["entry_point"] not in names_in_tests(problem):
-        return f"'entry_point' is {problem['entry_point']!r}, which no test calls"
-    return None
-
-
-def is_test(test):
-    """Is it Python source, or {"input": text, "output": text} for a script?"""
-    if isinstance(test, dict):
-        return isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
-    return isinstance(test, str) and text.is_python(test)
-
-
-def does_nothing(source):
-    """Are there only expressions whose value nobody uses, such as f(1) == 2, or assert (x, y)?"""
-    for statement in ast.parse(source).body:
-        # A tuple is always true. A call alone may raise, any other expression alone is idle.
-        is_tuple = isinstance(statement, ast.Assert) and isinstance(statement.test, ast.Tuple)
-        is_idle = isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Call)
-        if not (is_tuple or is_idle or isinstance(statement, ast.Pass)):
-            return False
-    return True
-
-
-def is_script(problem):
-    """Is it about programs that read stdin and print?"""
-    return any(isinstance(test, dict) for field in KINDS for test in problem[field])
-
-
-def names_in(tree):
-    """The names in a syntax tree, and "…" for what else is no literal: lambda, x.y, an ellipsis."""
-    names = set()
-    for node in ast.walk(tree):
-        # What is neither a name nor a literal has no id.
-        is_ellipsis = getattr(node, "value", None) is Ellipsis
-        if is_ellipsis or isinstance(node, (ast.Name, ast.Lambda, ast.Attribute)):
-            names.add(getattr(node, "id", "…"))
-    return names
-
-
-def names_in_tests(problem):
-    """The names in the set-up code and the tests of a problem."""
-    sources = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]
-    return set().union(*map(names_in, map(ast.parse, sources)))
-
-
-def is_doubtful(problem):
-    """Do tests do more than call the entry point with literals?"""
-    if is_script(problem):
-        return False
-    return problem["setup"] or names_in_tests(problem) != {problem["entry_point"]}
 
 
 def check(zygote, problems, limits, task_id):
@@ -158,10 +92,9 @@ def check(zygote, problems, limits, task_id):
 
 
 def extract_code(completion, entry_point=""):
-    """The program in a completion: of its fenced blocks, the last that defines the entry point.
+    """The program in a completion: a fenced block, or an answer that compiles as it stands.
 
-    If none does: the last in Python, else the last. An answer that compiles is a program as it
-    stands. Reasoning does not count. Where there is no program: "".
+    Reasoning does not count. Where there is no program: "".
     """
     # A byte order mark would be a syntax error.
     whole = completion.lstrip("\ufeff\r\n").rstrip()
@@ -180,10 +113,25 @@ def extract_code(completion, entry_point=""):
         may_nest = re.search("^[ \t]*(```|~~~)", code, re.M) and not text.is_python(code)
         inner = text.find_blocks(code) if may_nest else []
         blocks += inner or [(language, code)]
+    return choose_block(blocks, entry_point)
+
+
+def choose_block(blocks, entry_point):
+    """The program among the blocks (language, code) of an answer: the last that defines f.
+
+    f is the entry point. A line defines it that begins with "def f", "async def f" or "class f",
+    or with "f =" or "f:". If no block does (or f is ""): the last whose language is one of
+    text.PYTHON, else the last of all. "" if there is no block.
+
+    >>> choose_block([("", "def f(): pass"), ("python", "f()")], "f")
+    'def f(): pass'
+    """
+    # BEGIN SOLUTION
     definition = r"^((async )?def|class) +{0}\b|^{0} *[:=]".format(re.escape(entry_point))
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
     in_python = [code for language, code in blocks if language in text.PYTHON]
     return (defining or in_python or [code for _, code in blocks] or [""])[-1]
+    # END SOLUTION
 
 
 # ── Tests ────────────────────────────────────────────────────────────────────────────────────────
@@ -339,6 +287,10 @@ def run_script(zygote, limits, code, test):
 # ── The verdict on a program, and its reward ─────────────────────────────────────────────────────
 
 
+LOST = "The tests took too much time or memory on what the program gave."
+NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
+
+
 class Verdict(NamedTuple):
     public_passed: bool
     hidden_passed: bool
@@ -351,8 +303,33 @@ def reward(row):
     This is where hidden results go: to the labels of R_φ and the choice of its epoch (03), to the
     expert and RFT (04), to the oracle rule and the measures (06), to printed counts. They reach no
     feedback, nothing that R_φ reads, and (but for the oracle rule) no pick, stop or state.
+
+    >>> reward({"public_passed": True, "hidden_passed": False})
+    False
     """
+    # BEGIN SOLUTION
     return row["public_passed"] and row["hidden_passed"]
+    # END SOLUTION
+
+
+def make_verdict(failures, most, retry=""):
+    """What the tests of a program said → its Verdict, with the feedback o_t.
+
+    failures: the first failure of the public tests, then that of the hidden ones, a line each, or
+    None where all passed. Of one that is missing the failure is LOST. The feedback is the public
+    failure alone, as text.clean(line, most) gives it, and then " " + retry, if the problem has
+    that. It is "" if the public tests pass: what the next turn reads must not speak of hidden ones.
+
+    >>> make_verdict([None, "`f(5)` gave 5, expected 6"], 300)
+    Verdict(public_passed=True, hidden_passed=False, feedback='')
+    """
+    # BEGIN SOLUTION
+    public_failure, hidden_failure = [*failures, LOST, LOST][:2]
+    feedback = text.clean(public_failure or "", most)
+    if feedback and retry:
+        feedback = f"{feedback} {retry}"
+    return Verdict(public_failure is None, hidden_failure is None, feedback)
+    # END SOLUTION
 
 
 def judge(zygote, problems, limits, task_id, code):
@@ -397,10 +374,6 @@ def run_tests(program, problem, tests):
     return failure or feedback
 
 
-LOST = "The tests took too much time or memory on what the program gave."
-NO_PROGRAM = "There is no program in this answer. Write one, in a ```python block."
-
-
 def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback=300, strict=False):
     """Judge each distinct program once: (task_id, code) pairs → {pair: Verdict}.
 
@@ -408,28 +381,21 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     a time, by default one per core. strict: stop where the cage is not complete.
     """
     # The distinct ones, in order. Where there is no code, there is nothing to run.
-    verdicts = {program: Verdict(False, False, NO_PROGRAM) for program in programs}
+    retries = {task_id: problems[task_id].get("retry", "") for task_id, _ in programs}
+    verdicts = {}
+    for task_id, code in programs:
+        verdicts[task_id, code] = make_verdict([NO_PROGRAM] * 2, 100, retries[task_id])
     to_run = [(task_id, code) for task_id, code in verdicts if code]
     needed = {task_id: problems[task_id] for task_id, _ in to_run}
     limits = {"timeout": timeout, "memory": memory}  # of each program, in s and MB
 
-    # As they come, in the order of the programs.
     results = run_all(judge, to_run, needed, limits, workers, strict)
     for count, (program, failures) in enumerate(results, 1):
-        public_failure, hidden_failure = [*failures, LOST, LOST][:2]  # None: all passed
-        # What the next turn reads must not speak of hidden tests.
-        line = text.clean(public_failure or "", feedback)
-        verdicts[program] = Verdict(public_failure is None, hidden_failure is None, line)
+        verdicts[program] = make_verdict(failures, feedback, retries[program[0]])
         # On a terminal, count.
         if sys.stderr.isatty() and (count == len(to_run) or count % 100 == 0):
             end = "\n" if count == len(to_run) else ""
             print(f"\r  executing {count}/{len(to_run)}", end=end, file=sys.stderr)
-
-    # What a problem adds to all feedback: how to answer now.
-    for (task_id, code), verdict in verdicts.items():
-        if verdict.feedback and "retry" in problems[task_id]:
-            line = f"{verdict.feedback} {problems[task_id]['retry']}"
-            verdicts[task_id, code] = verdict._replace(feedback=line)
     return verdicts
 
 

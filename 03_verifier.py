@@ -111,9 +111,14 @@ def draw(programs, most, rng):
 def bt_loss(scores, labels, owners):
     """Bradley–Terry: − log σ(R_φ(y⁺) − R_φ(y⁻)), the mean over pairs, then over problems.
 
-    scores (B,), labels (B,) of 0/1, owners (B,): which problem each program is for → scalar.
-    Problems with programs of one kind alone have no pair. 10⁻³ · mean R_φ² is added.
+    scores (B,), labels (B,) of 0/1, owners (B,): which problem each program is for → scalar. Pairs
+    are of one problem. Where all its programs are of one kind it has none, and does not count in
+    the mean. 10⁻³ · the mean of R_φ² over all B programs is added.
+
+    >>> bt_loss(torch.tensor([2.0, 0.0]), torch.tensor([1, 0]), torch.tensor([7, 7]))
+    tensor(0.1289)
     """
+    # BEGIN SOLUTION
     losses = []
     for owner in owners.unique():
         own_scores = scores[owners == owner]
@@ -127,13 +132,11 @@ def bt_loss(scores, labels, owners):
 
     # The mean over problems, and the pull of the authors' code towards 0.
     return torch.stack(losses).mean() + 1e-3 * scores.square().mean()
+    # END SOLUTION
 
 
 def bce_loss(scores, labels, owners=None):
-    """Binary cross-entropy (Eq. 2). scores (B,), labels (B,) of 0/1 → scalar.
-
-    Which problem a program is for plays no part.
-    """
+    """Binary cross-entropy (Eq. 2). scores (B,), labels (B,) of 0/1 → scalar. owners: no matter."""
     return binary_cross_entropy_with_logits(scores, labels.float())
 
 
@@ -143,8 +146,12 @@ LOSSES = dict(bt=bt_loss, bce=bce_loss)
 def pairwise_accuracy(scores, labels):
     """Share of ONE problem's correct/wrong pairs in which the correct program scores higher.
 
-    A tie is half a success. None without both kinds.
+    scores and labels (0/1) are lists. A tie is half a success. None without both kinds.
+
+    >>> pairwise_accuracy([0.9, 0.1, 0.1], [1, 0, 1])
+    0.75
     """
+    # BEGIN SOLUTION
     correct = [score for score, label in zip(scores, labels) if label]
     wrong = [score for score, label in zip(scores, labels) if not label]
     if not correct or not wrong:
@@ -156,6 +163,7 @@ def pairwise_accuracy(scores, labels):
         for wrong_score in wrong:
             wins += (right_score > wrong_score) + 0.5 * (right_score == wrong_score)
     return wins / (len(correct) * len(wrong))
+    # END SOLUTION
 
 
 def top1(scores, labels):
@@ -181,14 +189,7 @@ def make_verifier(path, seed):
     # finding the scale of the scores.
     config = model.config.get_text_config()
     torch.nn.init.normal_(model.score.weight, std=(config.hidden_size + 1) ** -0.5)
-
-    # The score is read at the last token that is not padding, so padding must not be the end token,
-    # and many models ship with pad = eos. Any other token will do, for it is masked out.
-    pad = tokenizer.pad_token_id
-    if pad in (None, tokenizer.eos_token_id) or pad >= config.vocab_size:
-        pad = int(tokenizer.eos_token_id == 0)  # token 0, or 1 if 0 is the end token
-    config.pad_token_id = pad
-    model.config.pad_token_id = pad
+    models.set_padding(model, tokenizer)
     return model.to(models.pick_device()).eval(), tokenizer
 
 
@@ -390,7 +391,6 @@ def main_train(args):
     training = [examples[task_id] for task_id in training_ids]
     validation = [examples[task_id] for task_id in held_out]
 
-    # Fit R_φ.
     work = work_of(args, inputs=("problems", "steps", "base"), neutral=("out", "main"))
     metrics = train(model, training, validation, args, args.out, work)
     models.save_checkpoint(model, tokenizer, args.out, metrics)

@@ -7,10 +7,9 @@ WHAT IT DOES IN μCODE (Section 4.2)
 
       y*(x) = argmax over y of   β_O · R(x, y) + β_L · R_φ(x, y)         (Eq. 4, β_O = 1, β_L = 0.1)
 
-  R is the oracle (public and hidden tests pass), and R_φ the verifier, which chooses among correct
-  programs. (R_φ is a raw logit, so a gap of more than 10 outvotes R. This stage counts how often.)
-  The search is "local" because it looks no further than those programs. EVERY state that was
-  visited for x gets the label:
+  R is the oracle (public and hidden tests pass), R_φ the verifier, which chooses among correct
+  programs. (R_φ is a raw logit: a gap of more than 10 outvotes R. This stage counts how often.) The
+  search is "local": it looks no further than those programs. EVERY state visited for x gets y*(x):
 
       D* = {(x, s_t, y*(x))}                                                                 (Eq. 5)
 
@@ -19,12 +18,11 @@ WHAT IT DOES IN μCODE (Section 4.2)
 
 READS   scored.jsonl     all steps of D with their score R_φ (stage 03)
 WRITES  examples.jsonl   one example per step, for example
-        {"task_id": "train-67", "prompt": [{"role": "user", …}, {"role": "assistant", …},
-         {"role": "user", …}], "completion": [{"role": "assistant", "content": "```python…"}]}
+        {"task_id": "train-67", "prompt": [s_t, a chat],
+         "completion": [{"role": "assistant", "content": "```python…"}]}
         examples.metrics.jsonl   one row of counts, for the report
 RUN     in the folder of a run, such as runs/toy:
-        python ../../04_relabel.py --scored base/scored.jsonl --method mucode \
-            --out try.examples.jsonl
+        python ../../04_relabel.py --scored base/scored.jsonl --method mucode --out try.jsonl
 COSTS   seconds, and nothing but the standard library
 
 DIFFERS FROM THE PAPER: nothing in Eqs. 4 and 5. Where no correct program was ever sampled for x,
@@ -38,50 +36,51 @@ from lib.rows import STEP_KEY, check_flags, indent, read_jsonl, stop, write_json
 
 execute = importlib.import_module("02_execute")
 
-
 # ── The expert ───────────────────────────────────────────────────────────────────────────────────
+
+
+def with_rewards(steps):
+    """The steps, each with its "reward" R: what everything below goes by.
+
+    A program that was judged both ways, near the time limit, counts as correct.
+    """
+    correct = {(step["task_id"], step["code"]) for step in steps if execute.reward(step)}
+    return [dict(step, reward=(step["task_id"], step["code"]) in correct) for step in steps]
 
 
 def by_problem(steps):
     """{task_id: its steps}, in the order of the file."""
-    # A dictionary keeps the order in which the problems first occur.
     problems = {}
     for step in steps:
         problems.setdefault(step["task_id"], []).append(step)
     return problems
 
 
-def judge_programs(steps):
-    """{code: R} of one problem's steps.
-
-    A program that was judged both ways, near the time limit, counts as correct.
-    """
-    # Many trajectories write the same program. It is compared once.
-    verdicts = {}
-    for step in steps:
-        verdicts[step["code"]] = verdicts.get(step["code"], False) or execute.reward(step)
-    return verdicts
-
-
 def is_covered(steps):
     """Was any correct program sampled for this problem?"""
-    return any(execute.reward(step) for step in steps)
+    return any(step["reward"] for step in steps)
 
 
 def best_step(steps, beta_oracle, beta_learned):
     """Eq. 4 over one problem's steps → the step that carries y*(x).
 
-    Ties go to the earliest row: by turn, then by the policy's name, then by trajectory. So if
-    several rows hold y*, the label is the earliest completion, word for word as it was written.
+    Of a step it reads reward (R), score (R_φ), turn, policy and trajectory. Ties go to the lowest
+    turn, then to the policy's name in alphabetical order, then to the lowest trajectory. So of
+    several steps that hold y*, the earliest is the label.
+
+    >>> step = {"reward": False, "score": 2.0, "turn": 1, "policy": "base", "trajectory": 0}
+    >>> best_step([step, dict(step, reward=True, score=0.5)], 1.0, 0.1)["score"]
+    0.5
     """
-    verdicts = judge_programs(steps)
+    # BEGIN SOLUTION
 
     def rank(step):
         # Among correct programs R_φ decides. Where none is correct, it decides alone.
-        value = beta_oracle * verdicts[step["code"]] + beta_learned * step["score"]  # Eq. 4
+        value = beta_oracle * step["reward"] + beta_learned * step["score"]  # Eq. 4
         return -value, step["turn"], step["policy"], step["trajectory"]
 
     return min(steps, key=rank)
+    # END SOLUTION
 
 
 def make_example(step, completion):
@@ -97,8 +96,19 @@ def label_states(steps, labels, key):
 
 
 def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
-    """μCode, Eq. 5: one example per visited state, all of a problem's with the same y*(x)."""
-    # y*(x): one label for each problem.
+    """μCode, Eq. 5: one example per visited state, all of a problem's with the same y*(x).
+
+    y*(x) is the completion of `best_step` over all of its steps. The examples come in the order of
+    the steps, which may mix problems, and are what `make_example` makes. drop_uncovered: none for a
+    problem without a correct program.
+
+    >>> step = dict(policy="base", task_id="p", turn=1, score=0.0, messages=["x"], reward=False)
+    >>> wrong = dict(step, trajectory=0, completion="y")
+    >>> right = dict(step, trajectory=1, completion="y*", reward=True)
+    >>> [example["completion"][0]["content"] for example in relabel([wrong, right])]
+    ['y*', 'y*']
+    """
+    # BEGIN SOLUTION
     labels = {}
     for task_id, problem_steps in by_problem(steps).items():
         if drop_uncovered and not is_covered(problem_steps):
@@ -107,6 +117,7 @@ def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
 
     # It does not depend on s_t. That is one-step recoverability.
     return label_states(steps, labels, key=lambda step: step["task_id"])
+    # END SOLUTION
 
 
 # ── Baselines and variants ───────────────────────────────────────────────────────────────────────
@@ -125,18 +136,15 @@ def last_steps(steps):
 
 def imitate(steps, trajectories):
     """The (s_t, y_t) of these trajectories, as generated."""
-    return [
-        make_example(step, step["completion"])
-        for step in steps
-        if trajectory_of(step) in trajectories
-    ]
+    imitated = [step for step in steps if trajectory_of(step) in trajectories]
+    return [make_example(step, step["completion"]) for step in imitated]
 
 
 def imitate_successful(steps):
     """RFT: every (s_t, y_t) of the trajectories that ended with a correct program, as generated."""
     # Only the end counts: a failed first try, if the trajectory repaired it, is imitated too.
     last = last_steps(steps)
-    return imitate(steps, {key for key, step in last.items() if execute.reward(step)})
+    return imitate(steps, {key for key, step in last.items() if step["reward"]})
 
 
 def imitate_best(steps, most):
@@ -144,7 +152,6 @@ def imitate_best(steps, most):
 
     Those are the `most` trajectories per problem whose last program has the highest score.
     """
-    # The learned verifier stands in for the oracle.
     chosen = set()
     for problem_steps in by_problem(steps).values():
         last = last_steps(problem_steps)
@@ -153,7 +160,7 @@ def imitate_best(steps, most):
     return imitate(steps, chosen)
 
 
-def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
+def relabel_as_code(steps, beta_oracle, beta_learned, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. The states of a problem's `most` best-scored failed
@@ -163,26 +170,23 @@ def relabel_as_code(steps, beta_oracle, beta_learned, drop_uncovered, most):
     labels = {}
     for problem_steps in by_problem(steps).values():
         last = last_steps(problem_steps)
-        if drop_uncovered and not is_covered(last.values()):
-            continue
-        # y* among the last programs alone.
         best = best_step(list(last.values()), beta_oracle, beta_learned)["completion"]
 
         # Failed trajectories, R_φ's favourites first.
-        failed = [key for key in last if not execute.reward(last[key])]
+        failed = [key for key in last if not last[key]["reward"]]
         failed.sort(key=lambda key: -last[key]["score"])
         labels.update((key, best) for key in failed[:most])
 
         # Successful trajectories: the code copies the end of each to all its states.
         for key, step in last.items():
-            if execute.reward(step):
+            if step["reward"]:
                 labels[key] = step["completion"]
     return label_states(steps, labels, key=trajectory_of)
 
 
 # What a method makes of D, and with which settings. β_O and β_L are those of Eq. 4.
 PAPER = dict(beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False)
-CODE = dict(beta_oracle=100.0, beta_learned=1.0, drop_uncovered=False)
+CODE = dict(beta_oracle=100.0, beta_learned=1.0)
 METHODS = {
     "mucode": (relabel, PAPER),
     "mucode_ov": (relabel, dict(PAPER, beta_learned=0.0)),  # the oracle verifier alone
@@ -202,10 +206,8 @@ def settings_of(method, args):
     """The settings of a method, with those that the command line replaces."""
     _, settings = METHODS[method]
     replaced = {name: getattr(args, name) for name in PAPER if getattr(args, name) is not None}
-    for name in replaced:
-        if name not in settings:  # RFT has no betas
-            flag = f"--{name.replace('_', '-')}"
-            stop(f"{flag}: method '{method}' has no expert of Eq. 4; leave the flag out")
+    for name in replaced.keys() - settings.keys():  # RFT has no betas
+        stop(f"--{name.replace('_', '-')}: method '{method}' has no such setting; leave it out")
     return dict(settings, **replaced)
 
 
@@ -251,7 +253,6 @@ def print_example(examples, correct):
     x, *turns = [message["content"] for message in example["prompt"]]  # s_t
     verdict = "correct" if label_of(example) in correct else "wrong"
     print(f"  for example {task_id}, the problem, the end of a state and its label:")
-    # x, then y and o of the last turn, then the label.
     for symbol, text in [("x", x), *zip("yo", turns[-2:]), (f"label, {verdict}", label)]:
         print(f"    {symbol}: {indent(text, by=7).lstrip()}")
 
@@ -275,7 +276,7 @@ def main():
     args = parse_args()
     fields = "policy task_id trajectory turn messages completion code"
     fields += " tokens? public_passed hidden_passed score"
-    steps = read_jsonl(args.scored, fields, STEP_KEY)
+    steps = with_rewards(read_jsonl(args.scored, fields, STEP_KEY))
 
     # D* (Eq. 5), as the method makes it.
     make_examples, _ = METHODS[args.method]  # a function of this file
@@ -287,7 +288,7 @@ def main():
         stop(f"{args.scored}: no example for method '{args.method}': {reason} {advice}")
 
     # The counts are written first: where the examples are, their counts are too.
-    correct = {(step["task_id"], step["completion"]) for step in steps if execute.reward(step)}
+    correct = {(step["task_id"], step["completion"]) for step in steps if step["reward"]}
     counts = summarise(steps, examples, correct, settings)
     write_jsonl(args.out.removesuffix(".jsonl") + ".metrics.jsonl", [counts])
     write_jsonl(args.out, examples)

@@ -100,8 +100,14 @@ def split_batch(batch, lengths, most):
 def collate(examples):
     """[(ids, n), …] → ids (B, W), targets (B, W), padded on the right.
 
-    The targets are the ids where they carry loss, and NO_LOSS elsewhere.
+    Of an example, the last n ids are the completion. They are targets, all else is NO_LOSS. The
+    ids are padded with 0.
+
+    >>> collate([([5, 6, 7], 1), ([8, 9], 1)])[1]
+    tensor([[-100, -100,    7],
+            [-100,    9, -100]])
     """
+    # BEGIN SOLUTION
     # Padding needs no mask: attention is causal, so nothing on the right is seen by what counts.
     width = max(len(ids) for ids, _ in examples)
     padded = []
@@ -112,6 +118,7 @@ def collate(examples):
         padded.append(ids + [0] * padding)
         targets.append([NO_LOSS] * (len(ids) - n) + ids[-n:] + [NO_LOSS] * padding)
     return torch.tensor(padded), torch.tensor(targets)
+    # END SOLUTION
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────
@@ -121,11 +128,17 @@ def completion_loss(logits, targets):
     """Σ − log π(target) over the targets that carry loss.
 
     logits (B, K, V) and targets (B, K) are aligned: logits[:, k] predicts targets[:, k] → scalar.
+    A sum over all rows and tokens. Targets that are NO_LOSS do not count.
+
+    >>> completion_loss(torch.tensor([[[0.2, 0.8], [0.5, 0.5]]]).log(), torch.tensor([[1, -100]]))
+    tensor(0.2231)
     """
+    # BEGIN SOLUTION
     # A sum, not a mean: the caller divides by the tokens of the whole step.
     return cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=NO_LOSS, reduction="sum"
     )
+    # END SOLUTION
 
 
 def loss_of_part(model, examples):

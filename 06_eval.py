@@ -30,7 +30,6 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy \
             --name mucode-2 --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
         python ../../06_eval.py report --run . --out report.md
-        search --server http://localhost:8000/v1 has an engine sample, and --policy names its model.
 COSTS   the café, 600 problems: 13 to 33 s a policy
 
 DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired by problem.
@@ -75,10 +74,17 @@ Draw = namedtuple("Draw", "task_id temperature state turn candidate")
 
 
 def pick(rule, candidates, coin):
-    """Index of the candidate that a rule picks. Ties go to the lowest index.
+    """Index of the candidate that a rule picks (see the top of the file). Ties go to the first.
 
-    coin: a number in [0, 1), what Random decides by.
+    Of a candidate it reads public_passed and score (R_φ), and for the oracle, only there,
+    hidden_passed. Random takes number ⌊coin · N⌋, coin in [0, 1). Where no candidate is correct,
+    the oracle takes the first that fails the public tests, else candidate 0.
+
+    >>> wrong, right = dict(public_passed=False, score=9.0), dict(public_passed=True, score=1.0)
+    >>> [pick(rule, [wrong, right], 0.0) for rule in ("Random", "LV", "PT", "PT+LV")]
+    [0, 0, 1, 1]
     """
+    # BEGIN SOLUTION
     # Public results are for everybody to see. Hidden ones are read by the oracle alone, below.
     indices = range(len(candidates))
     passing = [i for i in indices if candidates[i]["public_passed"]]
@@ -94,37 +100,57 @@ def pick(rule, candidates, coin):
     # The oracle. Without a correct program it takes one that fails openly, for it would rather go
     # on to the next turn than stop on a wrong answer.
     assert rule == "oracle", f"{rule}: no such rule"
-    correct = [i for i in indices if execute.reward(candidates[i])]
+    correct = [i for i in passing if candidates[i]["hidden_passed"]]
     failing = [i for i in indices if i not in passing]
-    return (correct or failing or [0])[0]  # all pass, none is correct: any
+    return (correct or failing or [0])[0]
+    # END SOLUTION
 
 
-def episode(problem, arm, turns, seed):
+def episode(rule, variant, coins):
     """Algorithm 2 for one problem, as a generator: it yields s_t and is sent s_t's N candidates.
 
-    Returns the index of each turn's pick.
-    """
-    messages = rollout.first_messages(problem)  # s_1 = x
-    picks = []  # their indices
-    for turn in range(1, turns + 1):
-        # y_t^1 … y_t^N ~ π(· | s_t), judged and scored by whoever runs this. A state that does not
-        # fit the context comes back shortened.
-        messages, candidates = yield messages
+    A state is a list of what came after x: [(y_1, o_1), …, (y_{t−1}, o_{t−1})]. coins: T numbers,
+    turn t's for `pick`. The pick's completion and feedback, and nothing else, go into the next
+    state, but in the variant "fresh", where all states are []. It ends after the turn whose pick
+    passes the PUBLIC tests, or after T, and returns the index of each turn's pick.
 
-        # The coin belongs to (problem, turn): two Random arms in one state pick alike.
-        coin = float(rollout.noise(seed, problem["task_id"], "pick", turn, 1)[0])
-        picks.append(pick(arm.rule, candidates, coin))
+    >>> running = episode("PT", "real", [0.0, 0.0, 0.0])
+    >>> next(running)
+    []
+    >>> running.send([dict(completion="y", feedback="o", public_passed=False)])
+    [('y', 'o')]
+    """
+    # BEGIN SOLUTION
+    state = []
+    picks = []  # their indices
+    for coin in coins:
+        # y_t^1 … y_t^N ~ π(· | s_t), judged and scored by whoever runs this.
+        candidates = yield state
+        picks.append(pick(rule, candidates, coin))
 
         # The stop: PUBLIC tests, and nothing else.
         chosen = candidates[picks[-1]]
         if chosen["public_passed"]:
             break
 
-        # s_{t+1} = (s_t, y_t, o_t): the pick and its feedback alone.
-        messages = rollout.next_messages(messages, chosen["completion"], chosen["feedback"])
-        if arm.variant == "fresh":
-            messages = rollout.first_messages(problem)
+        # s_{t+1} = (s_t, y_t, o_t).
+        if variant != "fresh":
+            state = state + [(chosen["completion"], chosen["feedback"])]
     return picks
+    # END SOLUTION
+
+
+def toss(seed, task_id, turn):
+    """The coin of a problem and turn: two Random arms in one state pick alike."""
+    return float(rollout.noise(seed, task_id, "pick", turn, 1)[0])
+
+
+def chat_of(problem, state):
+    """s_t of an episode, as a chat."""
+    messages = rollout.first_messages(problem)
+    for completion, feedback in state:
+        messages = rollout.next_messages(messages, completion, feedback)
+    return messages
 
 
 def feedback_heard(variant, feedback):
@@ -147,7 +173,7 @@ def hear(variant, candidates):
     """{task_id: candidates} of one arm → the same, with the feedback that its episodes hear."""
     if variant == "real":
         return candidates
-    # In a control N = 1, so the one candidate is the pick. Its problem stays open if it fails.
+    # In a control N = 1: the one candidate is the pick. Its problem stays open if it fails.
     only = {task: candidate for task, (candidate,) in candidates.items()}
     feedback = {task: c["feedback"] for task, c in only.items() if not c["public_passed"]}
     heard = feedback_heard(variant, feedback)
@@ -158,7 +184,7 @@ def hear(variant, candidates):
 
 
 def search(problems, arms, turns, sample, judge, score, seed):
-    """Algorithm 2 for every problem and arm. Yields the rows of eval.jsonl, turn by turn.
+    """Algorithm 2 for every arm and {task_id: problem}. Yields the rows of eval.jsonl, by turn.
 
     sample([Draw, …]) → {Draw: (messages, completion, tokens)}.
     judge([(task_id, code), …]) → {(task_id, code): (public_passed, hidden_passed, feedback)}.
@@ -167,8 +193,9 @@ def search(problems, arms, turns, sample, judge, score, seed):
     # Every episode begins by asking for the candidates of s_1.
     episodes = {}
     for arm in arms:
-        for problem in problems:
-            episodes[arm, problem["task_id"]] = episode(problem, arm, turns, seed)
+        for task in problems:
+            coins = [toss(seed, task, turn) for turn in range(1, turns + 1)]
+            episodes[arm, task] = episode(arm.rule, arm.variant, coins)
     states = {key: next(running) for key, running in episodes.items()}  # (arm, task_id) → s_t
     answers = {key: [] for key in episodes}  # (s_t, its candidates) of each turn
     picks = {}  # of each episode that has ended
@@ -178,13 +205,13 @@ def search(problems, arms, turns, sample, judge, score, seed):
         turn += 1
         # 1. N candidates from every state. Arms in one state ask for the same draws, made once.
         wanted = {}
-        for (arm, task), messages in states.items():
-            state = json.dumps(messages)
-            wanted[arm, task] = [Draw(task, arm.temperature, state, turn, i) for i in range(arm.n)]
+        for (arm, task), state in states.items():
+            chat = json.dumps(chat_of(problems[task], state))
+            wanted[arm, task] = [Draw(task, arm.temperature, chat, turn, i) for i in range(arm.n)]
         drawn = sample(list(dict.fromkeys(draw for draws in wanted.values() for draw in draws)))
 
-        # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
-        # is the business of `pick`. The rest is for the measures.
+        # 2. Run each distinct program once on ALL tests, and score it. Of that, `pick` shows a rule
+        # what it may see. The rest is for the measures.
         judged = judge_candidates(problems, drawn, judge, score, programs)
         asked = {arm: {} for arm in arms}
         for (arm, task), draws in wanted.items():
@@ -196,9 +223,8 @@ def search(problems, arms, turns, sample, judge, score, seed):
         states = {}
         for arm in arms:
             for task, candidates in hear(arm.variant, asked[arm]).items():
-                messages, _ = answers[arm, task][-1]
                 try:
-                    states[arm, task] = episodes[arm, task].send((messages, candidates))
+                    states[arm, task] = episodes[arm, task].send(candidates)
                 except StopIteration as end:
                     picks[arm, task] = end.value
     yield from make_rows(answers, picks, turn, seed)
@@ -222,10 +248,10 @@ def judge_candidates(problems, drawn, judge, score, programs):
 
     programs: {(task_id, code): (verdict, scores)} of all turns so far. New ones are added.
     """
-    names = {problem["task_id"]: problem["entry_point"] for problem in problems}
     program_of = {}  # two candidates can hold one program, and a later turn can repeat it
     for draw, (_, text, _) in drawn.items():
-        program_of[draw] = draw.task_id, execute.extract_code(text, names[draw.task_id])
+        entry_point = problems[draw.task_id]["entry_point"]
+        program_of[draw] = draw.task_id, execute.extract_code(text, entry_point)
     new = [program for program in dict.fromkeys(program_of.values()) if program not in programs]
     verdicts = judge(new)
     scores = score(new)
@@ -274,7 +300,6 @@ def pass_at(k, correct, total):
 
     The unbiased estimate of pass@k by Chen et al. (2021).
     """
-    # One minus the chance that all k are wrong.
     return 1 - comb(total - correct, k) / comb(total, k)
 
 
@@ -316,17 +341,23 @@ def repetition(codes, turn):
     return has_program, repeats
 
 
-def recovery(picks, candidates, turn):
-    """One-step recoverability: (correct at turn t + 1?, accuracy of fresh samples of turn 1).
+def recovery(picks, fresh, turn):
+    """Rec(t), one-step recoverability: (correct at turn t + 1?, mean reward of fresh samples).
 
-    picks: of an episode with N = 1. (nan, nan) if it is over. candidates: all drawn at turn 1.
+    picks: [(public_passed, correct), …] of turns 1, 2, … of an episode with N = 1; (nan, nan) if it
+    was over after turn t. fresh: the rewards of all samples of turn 1. With the first of them the
+    episode began, so it does not count. The mean is nan if there is no other.
+
+    >>> recovery([(False, False), (True, True)], [False, True, False], 1)
+    (1.0, 0.5)
     """
+    # BEGIN SOLUTION
     if len(picks) <= turn:
         return np.nan, np.nan
     _, repaired = picks[turn]  # of turn t + 1, since the list counts from 0
-    # The episode began with the first candidate, so that one is known to have failed.
-    fresh = [execute.reward(candidate) for candidate in candidates[1:]]
-    return float(repaired), sum(fresh) / len(fresh) if fresh else np.nan
+    others = fresh[1:]
+    return float(repaired), sum(others) / len(others) if others else np.nan
+    # END SOLUTION
 
 
 def is_lost(picks):
@@ -344,8 +375,7 @@ def make_arms(args):
         arms.append(Arm("Random", 1, args.temperature, variant))
     for n in args.n:
         for rule in RULES:  # with one candidate all rules are Random
-            needs_verifier = "LV" in rule
-            if n > 1 and (args.verifier or not needs_verifier):
+            if n > 1 and (args.verifier or "LV" not in rule):
                 arms.append(Arm(rule, n, args.temperature, "real"))
     return arms
 
@@ -385,7 +415,7 @@ def main_search(args):
     # Algorithm 2. The group of a problem is what intervals resample.
     arms = make_arms(args)
     rows = []
-    for row in search(list(problems.values()), arms, args.turns, sample, judge, score, args.seed):
+    for row in search(problems, arms, args.turns, sample, judge, score, args.seed):
         group = problems[row["task_id"]].get("group", row["task_id"])
         rows.append(dict(row, policy=args.name, verifiers=args.verifier, group=group))
     write_jsonl(args.out, rows)  # whole or not at all

@@ -127,6 +127,20 @@ def load_classifier(path):
     return model, not report["missing_keys"]
 
 
+def set_padding(model, tokenizer):
+    """Give a classifier a padding token that is no end token.
+
+    It reads the last token that is not padding, and many models ship with pad = eos.
+    """
+    # Any other token will do, for it is masked out: token 0, or 1 if 0 is the end token.
+    config = model.config.get_text_config()
+    pad = tokenizer.pad_token_id
+    if pad in (None, tokenizer.eos_token_id) or pad >= config.vocab_size:
+        pad = int(tokenizer.eos_token_id == 0)
+    config.pad_token_id = pad
+    model.config.pad_token_id = pad
+
+
 def stop_ids(model, tokenizer):
     """The token ids that end an answer, sorted."""
     # Llama has three and Gemma's is not the tokenizer's eos, so the generation config counts too.

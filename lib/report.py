@@ -194,8 +194,7 @@ def recovery_section(results, policies, one):
     for policy in policies:
         lost = np.array(list(map(results.measures.is_lost, results.picks[policy, one].values())))
         for turn in range(1, results.turns):
-            recovery = results.measures.recovery
-            repaired, fresh = results.over_episodes(recovery, policy, one, turn)
+            repaired, fresh = results.recovery(policy, one, turn)
             row = [policy, turn, (~np.isnan(repaired)).sum()]
             row += [share(results, repaired), share(results, fresh)]
             row += [difference(results, repaired, fresh), share(results, lost) if turn == 1 else ""]

@@ -154,11 +154,13 @@ class Results:
         turn1 = self.turn1[policy]
         return np.array([measure(turn1[key], *more) for key in self.keys])
 
-    def over_episodes(self, measure, policy, arm, *more):
-        """A measure of the picks of an arm and the candidates of turn 1 → its result."""
-        picks = self.picks[policy, arm]
-        turn1 = self.turn1[policy]
-        return np.array([measure(picks[key], turn1[key], *more) for key in self.keys]).T
+    def recovery(self, policy, arm, turn):
+        """Rec(t) of each episode of an arm: correct at turn t + 1?, fresh samples' accuracy."""
+        rows = []
+        for key in self.keys:
+            fresh = list(map(self.measures.execute.reward, self.turn1[policy][key]))
+            rows.append(self.measures.recovery(self.picks[policy, arm][key], fresh, turn))
+        return np.array(rows).T
 
 
 def read_runs(runs, measures):

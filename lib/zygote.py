@@ -364,10 +364,10 @@ def install(instructions):
     return prctl(PR_SET_SECCOMP, 2, ctypes.addressof(program)) == 0
 
 
-def landlock(syscall):
+def landlock(syscall, more=()):
     """From here on this process and its children can open Python's library only, to read.
 
-    Returns whether the kernel agreed.
+    more: other folders that it can read. Returns whether the kernel agreed.
     """
     # Its three system calls, create_ruleset, add_rule and restrict_self, are 444 to 446 everywhere.
     version = syscall(444, None, 0, 1)
@@ -383,6 +383,7 @@ def landlock(syscall):
         *(f"{sys.base_prefix}/lib", f"{sys.base_prefix}/{sys.platlibdir}"),
         *(os.path.dirname(os.__file__), "/lib", "/lib64", "/usr/lib", "/usr/lib64"),
         *("/usr/share/zoneinfo", "/etc/ld.so.cache"),
+        *more,
     }
     for path in filter(os.path.exists, readable):
         allowed = 1 << 2 | os.path.isdir(path) << 3

@@ -33,7 +33,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib.models import end_token, load_policy, stop_ids
 from lib.rows import read_jsonl
 
-from conftest import make_model
+from random_models import make_model
 
 rollout = importlib.import_module("01_rollout")
 verifier = importlib.import_module("03_verifier")

@@ -16,7 +16,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from conftest import MODELS, ROOT, chat, make_model, read, write
+from conftest import ROOT, chat, read, write
+from random_models import MODELS, make_model
 
 
 def call(script, *args):

@@ -10,4 +10,14 @@ install_packages
 
 # As in run_all.sh: threads that wait for each other crawl on a busy machine.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$PYTHON" -m pytest -q "$@"
+
+# Of `--repo DIR` pytest would take DIR for the place of the tests, and run what it finds there.
+words=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --repo|--gradescope) words+=("$1=${2-}"); shift ;;
+    *) words+=("$1") ;;
+  esac
+  shift || true
+done
+exec "$PYTHON" -m pytest -q ${words[@]+"${words[@]}"}

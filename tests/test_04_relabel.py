@@ -16,6 +16,7 @@ BAD = step("q", code="bad", score=-1.0)
 LIKELY = step("q", 1, code="likely", score=1.0)
 P = [WRONG, GOOD, BETTER, HALF]
 Q = [BAD, LIKELY]
+rate = expert.with_rewards
 
 
 def labels(examples):
@@ -29,7 +30,7 @@ def labels(examples):
 def test_every_state_gets_the_best_program_of_its_problem():
     # p: 1 + 0.1 · 0.7 for `better` beats 1 + 0.1 · 0.5 for `good`, 0.1 · 3 for `wrong` and 0.1 · 2
     # for `half` (the public tests alone are not enough). q: the verifier's favourite is imitated.
-    examples = expert.relabel(P + Q)
+    examples = expert.relabel(rate(P + Q))
     assert labels(examples) == ["better"] * 4 + ["likely"] * 2
 
     # The states are untouched, and the label is the model's own text.
@@ -49,7 +50,7 @@ def test_every_state_gets_the_best_program_of_its_problem():
     ],
 )
 def test_betas_weigh_the_oracle_and_the_verifier(beta_oracle, beta_learned, expected):
-    assert labels(expert.relabel(P, beta_oracle, beta_learned)) == [expected] * 4
+    assert labels(expert.relabel(rate(P), beta_oracle, beta_learned)) == [expected] * 4
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,15 @@ def test_betas_weigh_the_oracle_and_the_verifier(beta_oracle, beta_learned, expe
 def test_ties_go_to_the_earliest_turn_then_policy_then_trajectory(later, earlier):
     equal = dict(public=True, hidden=True, score=0.0)
     steps = [step(code="later", **later, **equal), step(code="earlier", **earlier, **equal)]
-    assert expert.best_step(steps, 1.0, 0.1)["code"] == "earlier"
-    assert expert.best_step(steps[::-1], 1.0, 0.1)["code"] == "earlier"
+    assert expert.best_step(rate(steps), 1.0, 0.1)["code"] == "earlier"
+    assert expert.best_step(rate(steps[::-1]), 1.0, 0.1)["code"] == "earlier"
 
 
 def test_the_label_is_the_earliest_completion_word_for_word():
     passing = dict(code="c", public=True, hidden=True, score=1.0)
     first = step(trajectory=0, completion="Here:\n```python\nc\n```", **passing)
     second = step(trajectory=1, completion="c", **passing)
-    example = expert.relabel([second, first])[0]
+    example = expert.relabel(rate([second, first]))[0]
     assert example["completion"][0]["content"] == "Here:\n```python\nc\n```"
 
 
@@ -83,15 +84,15 @@ def test_a_program_judged_both_ways_counts_as_correct():
         step(code="d", trajectory=2, score=5.0),
     ]
     for order in (rows, rows[::-1]):
-        assert expert.judge_programs(order) == {"c": True, "d": False}
+        assert {row["code"]: row["reward"] for row in rate(order)} == {"c": True, "d": False}
 
         # The label is still the earliest row's text, though that row was judged wrong.
-        for example in expert.relabel(order):
+        for example in expert.relabel(rate(order)):
             assert example["completion"][0]["content"] == "Here:\n```python\nc\n```"
 
 
 def test_problems_without_a_correct_program_can_be_dropped():
-    assert labels(expert.relabel(P + Q, drop_uncovered=True)) == ["better"] * 4
+    assert labels(expert.relabel(rate(P + Q), drop_uncovered=True)) == ["better"] * 4
 
 
 # ── Baselines and variants ───────────────────────────────────────────────────────────────────────
@@ -99,15 +100,15 @@ def test_problems_without_a_correct_program_can_be_dropped():
 
 def test_rft_imitates_successful_trajectories_as_generated():
     # Turn 1 of the first trajectory too. `half` and q are out.
-    assert labels(expert.imitate_successful(P + Q)) == ["wrong", "good", "better"]
+    assert labels(expert.imitate_successful(rate(P + Q))) == ["wrong", "good", "better"]
 
 
 def test_rft_lv_imitates_the_verifiers_favourite_trajectories_as_generated():
     # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end), q's with
     # −1.0 and 1.0. The best one, two, three of each problem:
-    assert labels(expert.imitate_best(P + Q, most=1)) == ["half", "likely"]
-    assert labels(expert.imitate_best(P + Q, most=2)) == ["better", "half", "bad", "likely"]
-    assert len(expert.imitate_best(P + Q, most=3)) == len(P + Q)
+    assert labels(expert.imitate_best(rate(P + Q), most=1)) == ["half", "likely"]
+    assert labels(expert.imitate_best(rate(P + Q), most=2)) == ["better", "half", "bad", "likely"]
+    assert len(expert.imitate_best(rate(P + Q), most=3)) == len(P + Q)
 
 
 def test_as_in_the_code_the_best_failures_are_relabelled_and_successes_keep_their_own():
@@ -116,14 +117,13 @@ def test_as_in_the_code_the_best_failures_are_relabelled_and_successes_keep_thei
     # of the first trajectory get its own `good`, the failed first turn too.
     scores = (1.0, 5.0, -2.0)
     failures = [step("p", 3 + k, code=f"fail{k}", score=score) for k, score in enumerate(scores)]
-    examples = expert.relabel_as_code(P + failures, 100.0, 1.0, False, 3)
+    examples = expert.relabel_as_code(rate(P + failures), 100.0, 1.0, 3)
     assert labels(examples) == ["good"] * 2 + ["better"] * 4
     kept = P + failures[:2]
     assert [example["prompt"] for example in examples] == [row["messages"] for row in kept]
 
-    # Nothing is correct: R_φ decides, or the problem is dropped.
-    assert labels(expert.relabel_as_code(Q, 100.0, 1.0, False, 3)) == ["likely"] * 2
-    assert expert.relabel_as_code(Q, 100.0, 1.0, True, 3) == []
+    # Nothing is correct: R_φ decides.
+    assert labels(expert.relabel_as_code(rate(Q), 100.0, 1.0, 3)) == ["likely"] * 2
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────

@@ -66,62 +66,64 @@ def told(feedback, **more):
     return dict(candidate(**more), feedback=feedback)
 
 
-def end_of(episode, state, candidates):
+def end_of(episode, candidates):
     """Answer an episode for the last time → its picks."""
     with pytest.raises(StopIteration) as end:
-        episode.send((state, candidates))
+        episode.send(candidates)
     return end.value.value
 
 
 def test_an_episode_by_hand():
     """The picks and their feedback, nothing else, become the next state."""
-    episode = evaluate.episode(problem("a"), arm_of("LV", 2), 3, seed=0)
-    state = next(episode)
-    assert state == [dict(role="user", content="Write f for a.")]
+    episode = evaluate.episode("LV", "real", [0.0, 0.0, 0.0])
+    assert next(episode) == []
 
     # Turn 1: the second candidate has the higher score. All hidden tests passed: that is not seen.
     first_two = [
         told("o1a", score=1.0, code="y1a"),
         told("o1b", hidden=True, score=2.0, code="y1b"),
     ]
-    state = episode.send((state, first_two))
-    assert state == [
-        dict(role="user", content="Write f for a."),
-        dict(role="assistant", content="y1b"),
-        dict(role="user", content="o1b"),
-    ]
+    s2 = episode.send(first_two)
+    assert s2 == [("y1b", "o1b")]
 
-    # Turn 2: the state was too long and came back without its oldest turn.
+    # Turn 3 = T is the last, passed or not. No state changes under the next one.
     second_two = [told("o2", score=2.0, code="y2a"), told("no", score=1.0, code="y2b")]
-    state = episode.send((chat("Write f for a."), second_two))
-    assert contents(state) == ["Write f for a.", "y2a", "o2"]
+    assert episode.send(second_two) == [("y1b", "o1b"), ("y2a", "o2")]
+    assert end_of(episode, second_two) == [1, 0, 0]
+    assert s2 == [("y1b", "o1b")]
 
-    # Turn 3 = T is the last, passed or not.
-    assert end_of(episode, state, second_two) == [1, 0, 0]
+
+def test_a_state_is_a_chat():
+    chat_of = evaluate.chat_of(problem("a"), [("y1", "o1"), ("y2", "o2")])
+    assert chat_of == chat("Write f for a.", "y1", "o1", "y2", "o2")
 
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_an_episode_stops_when_the_public_tests_pass_and_whatever_the_hidden_ones_say(hidden):
-    episode = evaluate.episode(problem("a"), arm_of("PT", 2), 3, seed=0)
-    state = next(episode)
-    candidates = [candidate(hidden=True), candidate(public=True, hidden=hidden)]
-    assert end_of(episode, state, candidates) == [1]
+    episode = evaluate.episode("PT", "real", [0.0, 0.0, 0.0])
+    next(episode)
+    assert end_of(episode, [candidate(hidden=True), candidate(public=True, hidden=hidden)]) == [1]
 
 
 def test_a_fresh_episode_starts_every_turn_from_the_problem():
-    episode = evaluate.episode(problem("a"), arm_of("Random", 1, "fresh"), 2, seed=0)
-    state = next(episode)
-    assert episode.send((state, [candidate(code="y1")])) == chat("Write f for a.")
+    episode = evaluate.episode("Random", "fresh", [0.0, 0.0])
+    next(episode)
+    assert episode.send([candidate(code="y1")]) == []
 
 
-def test_random_tosses_a_new_coin_for_each_problem_turn_and_seed():
-    def picks_of(task, seed):
-        episode = evaluate.episode(problem(task), arm_of("Random", 100), 2, seed)
-        state = episode.send((next(episode), [candidate()] * 100))
-        return end_of(episode, state, [candidate()] * 100)
+def test_every_turn_of_an_episode_has_its_coin():
+    episode = evaluate.episode("Random", "real", [0.99, 0.0, 0.5])
+    next(episode)
+    episode.send([candidate()] * 100)
+    episode.send([candidate()] * 100)
+    assert end_of(episode, [candidate()] * 100) == [99, 0, 50]
 
-    assert picks_of("a", 0) == picks_of("a", 0)
-    assert len({*picks_of("a", 0), *picks_of("b", 0), *picks_of("a", 1)}) == 6
+
+def test_there_is_a_new_coin_for_each_problem_turn_and_seed():
+    coins = {evaluate.toss(seed, task, turn) for seed in (0, 1) for task in "ab" for turn in (1, 2)}
+    assert len(coins) == 8
+    assert evaluate.toss(0, "a", 1) == evaluate.toss(0, "a", 1)
+    assert all(0 <= coin < 1 for coin in coins)
 
 
 def test_a_control_without_a_branch_is_not_taken_for_real_feedback():
@@ -156,7 +158,7 @@ CODES = {
     "b": [["good", "bad"], ["x", "x"], ["x", "x"]],
     "c": [["bad", "b"], ["bad", "b"], ["good", "b"]],
 }
-PROBLEMS = [problem("a"), problem("b"), problem("c")]
+PROBLEMS = {task: problem(task) for task in "abc"}
 
 
 def search_rows(arms, codes, turns=3):
@@ -200,7 +202,7 @@ def test_search_by_hand():
 
 
 def test_a_row_holds_the_state_that_was_sampled_from():
-    """A state that does not fit comes back shortened, and goes on from there."""
+    """A state that does not fit comes back shortened."""
     sample, judge, score, _ = environment(CODES)
 
     def sample_shortened(draws):
@@ -489,12 +491,13 @@ def test_the_last_pick_is_carried_forward():
 
 def test_recovery_is_the_next_turn_of_open_episodes_beside_fresh_samples():
     # Fresh are the samples after the first, which began the episode: w, x, y, y.
-    assert evaluate.recovery(PICKS["a"], FIVE, 1) == (1.0, 0.75)
-    assert evaluate.recovery(PICKS["a"], FIVE, 2) == (NAN, NAN)
-    assert evaluate.recovery(PICKS["b"], FIVE, 1) == (NAN, NAN)
-    assert evaluate.recovery(PICKS["c"], FIVE[2:], 1) == (0.0, 1.0)
-    assert evaluate.recovery(PICKS["c"], FIVE[2:], 2) == (1.0, 1.0)
-    assert evaluate.recovery(PICKS["a"], FIVE[:1], 1) == (1.0, NAN)
+    five = [False, False, True, True, True]
+    assert evaluate.recovery(PICKS["a"], five, 1) == (1.0, 0.75)
+    assert evaluate.recovery(PICKS["a"], five, 2) == (NAN, NAN)
+    assert evaluate.recovery(PICKS["b"], five, 1) == (NAN, NAN)
+    assert evaluate.recovery(PICKS["c"], five[2:], 1) == (0.0, 1.0)
+    assert evaluate.recovery(PICKS["c"], five[2:], 2) == (1.0, 1.0)
+    assert evaluate.recovery(PICKS["a"], five[:1], 1) == (1.0, NAN)
 
 
 def test_an_answer_without_a_program_repeats_nothing():

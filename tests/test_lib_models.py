@@ -9,7 +9,8 @@ from lib import models
 import pytest
 import torch
 import transformers
-from conftest import MODELS, make_model, read
+from conftest import read
+from random_models import MODELS, make_model
 
 # ── Loading ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -293,7 +293,7 @@ def make_run(path):
     """The rows of two policies on two problems: the base stays wrong on a, mucode-1 repairs it."""
     arms = [GREEDY, ONE, *(ONE._replace(variant=variant) for variant in evaluate.CONTROLS)]
     arms += [evaluate.Arm(rule, 2, 0.7, "real") for rule in evaluate.RULES]
-    problems = [problem("a"), problem("b")]
+    problems = {task: problem(task) for task in "ab"}
     for policy, second in (("base", "bad2"), ("mucode-1", "good")):
         codes = {"a": [["bad", "bad"], [second, "bad"]], "b": [["good", "bad"], ["x", "x"]]}
         sample, judge, score, _ = environment(codes)
@@ -445,7 +445,7 @@ def test_a_report_of_one_candidate_and_no_verifier(tmp_path, capsys):
     def score(programs):
         return dict.fromkeys(programs, ())
 
-    problems = [problem("a"), problem("b")]
+    problems = {task: problem(task) for task in "ab"}
     rows = evaluate.search(problems, [GREEDY, ONE], 2, sample, judge, score, 0)
     (tmp_path / "base").mkdir()
     noted = [dict(row, policy="base", verifiers=[]) for row in rows]

@@ -1,0 +1,294 @@
+"""The grader's side: call the functions of a stage, in whatever folder, and say what is wrong.
+
+A submission is executed in a process of its own (grading_worker.py), which gets arguments and gives
+results. The tests stay here, and so do points and results: what a submission prints, patches, exits
+or hangs on is its own affair. Nothing here imports torch: a test gives and gets lists.
+"""
+
+import contextlib
+import functools
+import json
+import math
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+STAGES = [
+    "01_rollout",
+    "02_execute",
+    "03_verifier",
+    "04_relabel",
+    "05_train_policy",
+    "06_eval",
+]
+
+START = 90.0  # seconds that a process may take for its imports
+LOAD = 10.0  # … and for executing the file under test
+LIMIT = 10.0  # … and a call
+SHORT_LIMIT = 2.0  # … in a stage that has used up its time twice
+MOST = 16 << 20  # bytes of a reply
+PRINTED = 2000  # characters of what the code has printed, the last ones
+
+points = pytest.mark.points
+
+
+# ── What a test says ─────────────────────────────────────────────────────────────────────────────
+
+
+def fail(reason):
+    """End a test: the reason alone, without the lines of the test."""
+    pytest.fail(reason, pytrace=False)
+
+
+def same(value, other):
+    """Are they equal? Lists and tuples are alike, and floats are equal to about 5 digits."""
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(map(same, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(same(value[k], other[k]) for k in value)
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        both_nan = value != value and other != other
+        return both_nan or math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-6)
+    return type(value) is type(other) and value == other
+
+
+def expect(value, expected, *mistakes):
+    """Fail unless the value is the expected one.
+
+    mistakes: (what a known mistake would give, the mistake in words). The first that gives this
+    value becomes the hint.
+    """
+    if same(value, expected):
+        return
+    hints = [words for wrong, words in mistakes if same(value, wrong)]
+    hint = f"\nhint:     {hints[0]}" if hints else ""
+    fail(f"expected: {expected!r}\ngot:      {value!r}{hint}")
+
+
+class Tensor(list):
+    """A list that arrives as a torch.tensor."""
+
+
+def pack(value):
+    """A value of a test → what json.dumps takes. The other side's `unpack` undoes it."""
+    if isinstance(value, Tensor):
+        return {"tensor": value}
+    if isinstance(value, list):
+        return [pack(item) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [pack(item) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
+    return value
+
+
+def unpack(value):
+    """What the other side packed, as plain data: tensors are lists here."""
+    if isinstance(value, list):
+        return [unpack(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tuple":
+        return tuple(map(unpack, content))
+    if kind == "dict":
+        return {unpack(key): unpack(item) for key, item in content}
+    return content  # a tensor
+
+
+# ── The process of a submission ──────────────────────────────────────────────────────────────────
+
+
+class Student:
+    """A stage of a folder. Its functions are methods: student.best_step(steps, 1.0, 0.1)."""
+
+    def __init__(self, folder, number):
+        self.number = number
+        self.name = STAGES[number - 1]
+        self.path = os.path.join(folder, f"{self.name}.py")
+        self.process = None
+        self.process_status = ""  # how it has ended
+        self.printed = b""
+        self.is_loaded = False
+        self.fault = None  # why the file cannot be loaded
+        self.hangs = 0
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return functools.partial(self.call, name)
+
+    # What a test asks for.
+
+    def call(self, name, *args, gradient=None):
+        """Call a function → what it returns (and the gradient for argument number `gradient`)."""
+        reply = self.ask(name, {"args": pack(args), "gradient": gradient})
+        value = unpack(reply.get("value"))
+        return value if gradient is None else (value, reply.get("gradient"))
+
+    def drive(self, name, args, answers):
+        """Run a generator, send it the answers → what it yields, what it returns, has it ended?"""
+        reply = self.ask(name, {"args": pack(args), "answers": pack(answers)})
+        return unpack(reply["yielded"]), unpack(reply["returned"]), reply["has_ended"]
+
+    def ask(self, name, order):
+        """The reply to an order about one function. Ends the test where there is none."""
+        __tracebackhide__ = True
+        self.load()
+        limit = LIMIT if self.hangs < 2 else SHORT_LIMIT
+        reply = self.exchange(dict(order, name=name), limit, f"{name} has")
+        if "error" in reply:
+            kind, words, where = reply["error"]
+            if kind == "NotImplementedError":
+                raise NotImplementedError(words)
+            self.fail(f"{name} raised {kind}: {words} ({where or 'before its first line'})")
+        if reply["has_changed"]:
+            self.fail(f"{name} changed what it was given. Make a new list, and leave the old one")
+        return reply
+
+    # The process, and the file that it holds.
+
+    def load(self):
+        """Have a process that holds the file, or end the test."""
+        if self.fault:
+            fail(self.fault)
+        if self.process and self.is_loaded:
+            return
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                source = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            self.fault = f"{self.path}: {error}"
+            fail(self.fault)
+        if not self.process:
+            self.start()
+        try:
+            reply = self.exchange({"load": source}, LOAD, f"{self.name}.py, as it is imported, has")
+            if "error" in reply:
+                kind, words, where = reply["error"]
+                self.fail(f"{self.name}.py cannot be imported. {kind}: {words} ({where})")
+        except pytest.fail.Exception as failure:
+            # The tests to come need not try it again.
+            self.fault = failure.msg
+            self.close()
+            raise
+        self.is_loaded = True
+
+    def start(self):
+        """Start a process, and wait until it has imported what the stage imports."""
+        self.channel, other = socket.socketpair()
+        worker = os.path.join(HERE, "grading_worker.py")
+        command = [sys.executable, worker, ROOT, self.name, str(other.fileno())]
+        self.process = subprocess.Popen(
+            command,
+            # Nothing of ours: no setting of the grader, no path to its results.
+            env={"PATH": os.defpath, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[other.fileno()],
+            start_new_session=True,
+        )
+        other.close()
+        self.printed = b""
+        self.reader = threading.Thread(target=self.read_prints, args=[self.process.stdout])
+        self.reader.start()
+        self.read_line(START, "Python has")
+
+    def read_prints(self, stream):
+        """Keep the end of what the code prints, and throw the rest away."""
+        while part := stream.read1(1 << 16):
+            self.printed = (self.printed + part)[-PRINTED:]
+
+    def exchange(self, order, limit, who):
+        """Send an order → the reply."""
+        line = json.dumps(order).encode() + b"\n"
+        with contextlib.suppress(OSError):  # it has ended: reading will tell
+            self.channel.settimeout(limit)
+            self.channel.sendall(line)
+        try:
+            return json.loads(self.read_line(limit, who))
+        except (ValueError, RecursionError):
+            self.close()
+            self.fail(f"{who} answered with what no function returns")
+
+    def read_line(self, limit, who):
+        """A line from the process, or the end of the test and of the process."""
+        deadline = time.monotonic() + limit
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if len(line) > MOST:
+                    self.close()
+                    self.fail(f"{who} returned more than {MOST >> 20} MB")
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.hangs += 1
+                    self.close()
+                    self.fail(f"{who} not ended after {limit:.0f} s: an endless loop?")
+                part = b""
+                with contextlib.suppress(OSError):
+                    part = self.channel.recv(1 << 20)
+                if not part:
+                    self.close()
+                    status = self.process_status
+                    self.fail(f"{who} ended the process of Python ({status})")
+                line += part
+        return line
+
+    def fail(self, reason):
+        """End the test, with what the code has printed."""
+        __tracebackhide__ = True
+        printed = self.printed.decode(errors="replace").strip()
+        fail(f"stage {self.number:02}: {reason}" + (f"\nprinted: {printed}" if printed else ""))
+
+    def close(self):
+        """End the process, and whatever is in its group."""
+        process, self.process, self.is_loaded = self.process, None, False
+        if not process:
+            return
+        self.channel.close()
+        # One that has ended by itself may have a status of its own.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        self.process_status = f"signal {-status}" if status < 0 else f"exit status {status}"
+        # A process that it left behind could hold the other end of the pipe for ever.
+        self.reader.join(1.0)
+        if not self.reader.is_alive():
+            process.stdout.close()
+
+
+# ── Without pytest: what the tests of the tests use ──────────────────────────────────────────────
+
+
+def grade(module, student, make_rng):
+    """Run the graded tests of a module on a stage → {name: None or why it failed}, and points.
+
+    make_rng(name) is the source of a test's inputs.
+    """
+    outcomes = {}
+    worth = {}
+    for name, test in vars(module).items():
+        if not name.startswith("test_"):
+            continue
+        (mark,) = [mark for mark in test.pytestmark if mark.name == "points"]
+        worth[name] = mark.args[0]
+        try:
+            test(student, make_rng(name))
+            outcomes[name] = None
+        except (Exception, pytest.fail.Exception) as failure:
+            outcomes[name] = f"{type(failure).__name__}: {failure}"
+    return outcomes, worth
