@@ -131,12 +131,14 @@ class Student:
 
     def call(self, name, *args, gradient=None):
         """Call a function → what it returns (and the gradient for argument number `gradient`)."""
+        __tracebackhide__ = True
         reply = self.ask(name, {"args": pack(args), "gradient": gradient})
         value = unpack(reply.get("value"))
         return value if gradient is None else (value, reply.get("gradient"))
 
     def drive(self, name, args, answers):
         """Run a generator, send it the answers → what it yields, what it returns, has it ended?"""
+        __tracebackhide__ = True
         reply = self.ask(name, {"args": pack(args), "answers": pack(answers)})
         return unpack(reply["yielded"]), unpack(reply["returned"]), reply["has_ended"]
 
@@ -274,21 +276,20 @@ class Student:
 # ── Without pytest: what the tests of the tests use ──────────────────────────────────────────────
 
 
-def grade(module, student, make_rng):
-    """Run the graded tests of a module on a stage → {name: None or why it failed}, and points.
-
-    make_rng(name) is the source of a test's inputs.
-    """
-    outcomes = {}
-    worth = {}
+def graded_tests(module):
+    """{name: (test, points)} of a module of graded tests."""
+    tests = {}
     for name, test in vars(module).items():
-        if not name.startswith("test_"):
-            continue
-        (mark,) = [mark for mark in test.pytestmark if mark.name == "points"]
-        worth[name] = mark.args[0]
-        try:
-            test(student, make_rng(name))
-            outcomes[name] = None
-        except (Exception, pytest.fail.Exception) as failure:
-            outcomes[name] = f"{type(failure).__name__}: {failure}"
-    return outcomes, worth
+        if name.startswith("test_"):
+            (mark,) = [mark for mark in test.pytestmark if mark.name == "points"]
+            tests[name] = test, mark.args[0]
+    return tests
+
+
+def run_test(test, student, rng):
+    """Run a graded test on a stage → None, or why it fails."""
+    try:
+        test(student, rng)
+    except (Exception, pytest.fail.Exception) as failure:
+        return f"{type(failure).__name__}: {failure}"
+    return None

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the version for students: python3 tests/make_student.py --stages 03,04 --out DIR
 
-A copy of the files that git tracks. In the stages that are named, what stands between `# BEGIN SOLUTION` and
-`# END SOLUTION` becomes `raise NotImplementedError("stage 04: relabel")`. What is for instructors
+A copy of the files that git tracks. In the stages that are named, what stands between
+`# BEGIN SOLUTION` and `# END SOLUTION` becomes `raise NotImplementedError("stage 04: relabel")`. What is for instructors
 stays here: the wrong solutions in tests/mutants.py, and what docs/assignment.md has between
 `<!-- BEGIN SOLUTION -->` and `<!-- END SOLUTION -->` (--with-answers leaves that in).
 """
@@ -87,7 +87,7 @@ def without_answers(handout):
 
 
 def list_files():
-    """The files of the project. What else lies in the folder, an instructor's own, is not theirs."""
+    """The files of the project. What else lies in its folder is the instructor's own."""
     listing = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
     if listing.returncode:
         stop(f"{ROOT}: no git checkout, so nobody can tell which files are the project's")

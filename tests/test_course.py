@@ -1,0 +1,516 @@
+"""The course: markers and the student version, points, and a grader that only code convinces."""
+
+import doctest
+import importlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import make_student
+import pytest
+from conftest import ROOT, STAGES, stage
+from grading import Student, graded_tests, run_test
+from mutants import MUTANTS
+
+NUMBERS = range(1, 7)
+GRADED = {k: importlib.import_module(f"test_{k:02}_graded") for k in NUMBERS}
+TESTS = {k: graded_tests(GRADED[k]) for k in NUMBERS}
+
+
+def source_of(number):
+    """The text of a stage."""
+    with open(os.path.join(ROOT, f"{STAGES[number - 1]}.py")) as file:
+        return file.read()
+
+
+def solutions_of(number):
+    """{function: the text between its markers} of a stage."""
+    source = source_of(number)
+    lines = source.split("\n")
+    solutions = make_student.find_solutions(source, STAGES[number - 1])
+    return {name: "\n".join(lines[first + 1 : last]) for name, first, last in solutions}
+
+
+SOLUTIONS = {k: solutions_of(k) for k in NUMBERS}
+
+
+class Desk:
+    """The six stages of some folder or other, graded in six processes."""
+
+    def __init__(self):
+        self.students = {k: Student(ROOT, k) for k in NUMBERS}
+
+    def put(self, number, path):
+        """Let the functions of a stage be those of this file."""
+        student = self.students[number]
+        student.path = str(path)
+        student.is_loaded = False
+        student.fault = None
+
+    def outcomes(self, number):
+        """{test: None or why it fails} of a stage."""
+        student = self.students[number]
+        tests = TESTS[number].items()
+        return {name: run_test(test, student, random.Random(name)) for name, (test, _) in tests}
+
+    def first_failure(self, number):
+        """The first test of a stage that fails, and why: None if none does."""
+        for name, (test, _) in TESTS[number].items():
+            if reason := run_test(test, self.students[number], random.Random(name)):
+                return f"{name}: {reason}"
+        return None
+
+
+@pytest.fixture(scope="module")
+def desk():
+    desk = Desk()
+    yield desk
+    for student in desk.students.values():
+        student.close()
+
+
+# ── Solutions ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_or_three_functions_of_each_stage_are_to_be_written():
+    counts = [len(SOLUTIONS[k]) for k in NUMBERS]
+    assert all(2 <= count <= 3 for count in counts)
+    assert 10 <= sum(counts) <= 14
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_docstring_has_an_example_that_holds(number):
+    module = stage(number)
+    for name in SOLUTIONS[number]:
+        finder = doctest.DocTestFinder()
+        (examples,) = finder.find(getattr(module, name), name, globs=vars(module))
+        assert examples.examples, f"{name} has no example"
+        report = []
+        runner = doctest.DocTestRunner(verbose=False)
+        runner.run(examples, out=report.append)
+        assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize(
+    "body, line, words",
+    [
+        (
+            "    # BEGIN SOLUTION\n    # BEGIN SOLUTION\n    return 1\n    # END SOLUTION",
+            4,
+            "within",
+        ),
+        ("    # BEGIN SOLUTION\n    return 1", 3, "does not end"),
+        ("    return 1\n    # END SOLUTION", 4, "has not begun"),
+        ("    return 1  # BEGIN SOLUTION\n    # END SOLUTION", 3, "a line of its own"),
+        (
+            "    x = 1\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION",
+            4,
+            "all that follows",
+        ),
+        (
+            "    # BEGIN SOLUTION\n    x = 1\n    # END SOLUTION\n    return x",
+            3,
+            "all that follows",
+        ),
+        (
+            "    if x:\n        # BEGIN SOLUTION\n        return x\n        # END SOLUTION",
+            4,
+            "all that",
+        ),
+        ("    # BEGIN SOLUTION\n    return 1\n  # END SOLUTION", 3, "indented"),
+        ("    return 1\n\n\n# BEGIN SOLUTION\ny = 1\n# END SOLUTION", 6, "all that follows"),
+    ],
+)
+def test_a_marker_that_is_out_of_place_is_refused_by_file_and_line(refused, body, line, words):
+    source = f'def f(x):\n    """What it does."""\n{body}\n'
+    refused(lambda: make_student.find_solutions(source, "04.py"), f"04.py, line {line}:", words)
+
+
+def call_make_student(*args):
+    command = [sys.executable, os.path.join(ROOT, "tests", "make_student.py"), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """versions(stages) → the folder of the student version in which these are blank."""
+    made = {}
+
+    def make(stages):
+        if stages not in made:
+            made[stages] = tmp_path_factory.mktemp("student") / "version"
+            call = call_make_student("--stages", stages, "--out", made[stages])
+            assert call.returncode == 0, call.stderr
+        return made[stages]
+
+    return make
+
+
+def test_the_student_version_lacks_the_solutions_and_has_the_rest(versions):
+    version = versions("03,04")
+    for number in NUMBERS:
+        name = f"{STAGES[number - 1]}.py"
+        text = (version / name).read_text()
+        if number not in (3, 4):
+            assert text == source_of(number)
+            continue
+        for function, solution in SOLUTIONS[number].items():
+            assert solution not in text
+            words = f'    """\n    raise NotImplementedError("stage {number:02}: {function}")\n'
+            assert words in text
+        assert "SOLUTION" not in text
+        compile(text, name, "exec")
+        # What is not to be written is there, line by line.
+        assert set(text.split("\n")) - set(source_of(number).split("\n")) <= set(
+            f'    raise NotImplementedError("stage {number:02}: {function}")'
+            for function in SOLUTIONS[number]
+        )
+    names = {path.name for path in version.rglob("*")}
+    assert {"run_all.sh", "README.md", "test_04_graded.py", "assignment.md"} <= names
+    assert not {"mutants.py", "test_course.py", ".git", "__pycache__"} & names
+
+
+def test_answers_are_for_instructors(versions, tmp_path):
+    answers = "What a good answer contains"
+    with open(os.path.join(ROOT, "docs", "assignment.md")) as file:
+        assert file.read().count(answers) > 5
+    handout = (versions("03,04") / "docs" / "assignment.md").read_text()
+    assert answers not in handout
+    assert "SOLUTION" not in handout
+    out = tmp_path / "all"
+    call_make_student("--stages", "01", "--with-answers", "--out", out)
+    assert answers in (out / "docs" / "assignment.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [(["--stages", "03,7"], "'7' is none of 01, 02"), (["--stages", "03"], "exists")],
+)
+def test_a_bad_flag_is_refused_in_one_line(tmp_path, flags, words):
+    out = tmp_path if "exists" in words else tmp_path / "out"
+    call = call_make_student(*flags, "--out", out)
+    assert call.returncode == 2
+    assert call.stderr.count("\n") == 1
+    assert words in call.stderr
+
+
+# ── The matrix ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_graded_test_passes_on_the_solution(desk):
+    for number in NUMBERS:
+        desk.put(number, os.path.join(ROOT, f"{STAGES[number - 1]}.py"))
+        assert set(desk.outcomes(number).values()) == {None}
+
+
+@pytest.mark.parametrize("blank", NUMBERS)
+def test_with_one_stage_blank_its_graded_tests_fail_and_no_others(desk, versions, blank):
+    version = versions(f"{blank:02}")
+    for number in NUMBERS:
+        desk.put(number, version / f"{STAGES[number - 1]}.py")
+        for name, reason in desk.outcomes(number).items():
+            if number == blank:
+                assert reason.startswith(f"NotImplementedError: stage {number:02}: "), name
+            else:
+                assert reason is None, name
+
+
+# ── Wrong solutions ──────────────────────────────────────────────────────────────────────────────
+
+
+def replace_solution(number, function, solution):
+    """The text of a stage with another solution of one function."""
+    source = source_of(number)
+    old = SOLUTIONS[number][function]
+    assert source.count(old) == 1
+    return source.replace(old, solution)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_plausible_mistake_is_found_by_the_tests_of_its_stage(desk, tmp_path, number):
+    assert len(MUTANTS) >= 40
+    path = tmp_path / "mutant.py"
+    for own, function, words, other, mistake in MUTANTS:
+        if own != number:
+            continue
+        solution = SOLUTIONS[number][function]
+        assert solution.count(words) == 1, f"{function}: {words}"
+        path.write_text(replace_solution(number, function, solution.replace(words, other)))
+        desk.put(number, path)
+        failure = desk.first_failure(number)
+        assert failure, f"{function}, {mistake}: every test passes"
+        assert "NotImplementedError" not in failure
+
+
+# What a function gives if it returns zeros.
+ZEROS = {
+    "next_messages": "[]",
+    "choose": "torch.zeros_like(uniform).long()",
+    "choose_block": '""',
+    "reward": "0",
+    "make_verdict": "Verdict(False, False, '')",
+    "bt_loss": "scores.sum() * 0",
+    "pairwise_accuracy": "0.0",
+    "best_step": "{}",
+    "relabel": "[]",
+    "collate": "(torch.zeros(len(examples), 9).long(), torch.zeros(len(examples), 9).long())",
+    "completion_loss": "logits.sum() * 0",
+    "pick": "0",
+    "episode": "0",
+    "recovery": "(0.0, 0.0)",
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_no_graded_test_passes_on_a_stub(desk, tmp_path, number):
+    path = tmp_path / "stub.py"
+    for function in SOLUTIONS[number]:
+        first = re.search(rf"def {function}\((\w+)", source_of(number))[1]
+        for value in ("None", first, ZEROS[function]):
+            path.write_text(replace_solution(number, function, f"    return {value}"))
+            desk.put(number, path)
+            about = [name for name in TESTS[number] if function in calls_of(desk, number, name)]
+            assert about
+            for name in about:
+                test, _ = TESTS[number][name]
+                reason = run_test(test, desk.students[number], random.Random(name))
+                assert reason, f"{function} returns {value}: {name} passes"
+
+
+def calls_of(desk, number, name):
+    """The functions that a graded test calls, by its source."""
+    test, _ = TESTS[number][name]
+    words = set(re.findall(r"\w+", get_source(test)))
+    helpers = {"draw": "choose", "ask": "completion_loss"} if number in (1, 5) else {}
+    return {helpers.get(word, word) for word in words}
+
+
+def get_source(test):
+    return importlib.import_module("inspect").getsource(test)
+
+
+# ── Points ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_points_of_the_handout_are_those_of_the_markers():
+    with open(os.path.join(ROOT, "docs", "assignment.md")) as file:
+        handout = file.read()
+    # A row of a table: | 04 | `relabel` | … | 5 |
+    rows = re.findall(r"^\| (0\d) \| `(\w+)` \|.*\| (\d+) \|$", handout, re.M)
+    listed = {(int(number), function): int(worth) for number, function, worth in rows}
+    marked = {}
+    for number in NUMBERS:
+        for function in SOLUTIONS[number]:
+            about = [name for name in TESTS[number] if function in calls_of(None, number, name)]
+            marked[number, function] = sum(TESTS[number][name][1] for name in about)
+    assert listed == marked
+    total = sum(worth for tests in TESTS.values() for _, worth in tests.values())
+    assert sum(marked.values()) == total  # each test is about one function
+    assert f"{total} points" in handout
+
+    # Each set: its code, its questions, and what that comes to.
+    for code, questions, together in re.findall(r"(\d+) \+ (\d+) = (\d+) points", handout):
+        assert int(code) + int(questions) == int(together)
+    sums = re.findall(r"(\d+) \+ (\d+) = (\d+) points", handout)
+    assert sum(int(code) for code, _, _ in sums) == total
+    worth = sum(map(int, re.findall(r"^\*\*Q[\d.]+\*\* \((\d+)\)", handout, re.M)))
+    assert worth == sum(int(questions) for _, questions, _ in sums)
+
+
+# ── The grader ───────────────────────────────────────────────────────────────────────────────────
+
+
+def run_grader(folder, tmp_path, *flags):
+    """Grade a folder as an autograder would → (the results file, the run of pytest)."""
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--repo={folder}"]
+    command += [f"--gradescope={results}", *flags]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, errors="replace")
+    return json.loads(results.read_text()), run
+
+
+def earned(results, number):
+    """(points earned, points possible) of a stage."""
+    tests = [test for test in results["tests"] if int(test["number"]) == number]
+    return sum(test["score"] for test in tests), sum(test["max_score"] for test in tests)
+
+
+FULL = {k: sum(worth for _, worth in TESTS[k].values()) for k in NUMBERS}
+
+
+def test_with_everything_blank_all_is_collected_and_nothing_earned(versions, tmp_path):
+    version = versions(",".join(f"{k:02}" for k in NUMBERS))
+    junit = tmp_path / "junit.xml"
+    results, run = run_grader(version, tmp_path, f"--junitxml={junit}")
+    assert run.returncode == 1, run.stderr
+    assert results["score"] == 0
+    for number in NUMBERS:
+        assert earned(results, number) == (0, FULL[number])
+    assert all("NotImplementedError" in test["output"] for test in results["tests"])
+    assert f"together: 0 of {sum(FULL.values())}" in run.stdout
+    assert junit.read_text().count("<testcase") == len(results["tests"])
+    assert 'name="points" value="2"' in junit.read_text()
+
+
+def test_another_folder_is_graded_by_the_tests_of_this_one(versions, tmp_path):
+    """However --repo is written, and whatever tests the other folder has."""
+    version = versions("04")
+    (version / "tests" / "test_04_graded.py").write_text("def test_nothing(): pass\n")
+    for flags in ([f"--repo={version}"], ["--repo", str(version)]):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "stage04"]
+        run = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=ROOT)
+        assert f"stage 04: 0 of {FULL[4]}" in run.stdout
+
+
+def test_other_inputs_by_another_seed(tmp_path):
+    for seed in ("1", "autumn"):
+        results, run = run_grader(ROOT, tmp_path, "-m", "stage04 or stage02", "--seed", seed)
+        assert results["score"] == FULL[4] + FULL[2], run.stdout
+        assert f"drawn with --seed {seed}" in run.stdout
+
+
+def test_stages_02_and_04_are_graded_without_torch(tmp_path):
+    script = (
+        "import sys, pytest\n"
+        "code = pytest.main(['-q', '-p', 'no:cacheprovider', '-m', 'stage02 or stage04'])\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "sys.exit(code)"
+    )
+    # Nor does the process of the submission find it.
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path))
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert run.returncode == 0, run.stdout
+
+
+# ── Hostile submissions ──────────────────────────────────────────────────────────────────────────
+
+WRONG = "    return True"  # of `reward`: its test must fail
+RIGHT = SOLUTIONS[2]["reward"]
+FORGED = '{"score": 1000, "tests": []}'
+HOSTILE = {
+    "exits as it is imported": ("import os; os._exit(0)", RIGHT, 0),
+    "exits politely as it is imported": ("raise SystemExit(0)", RIGHT, 0),
+    "hangs as it is imported": ("while True: pass", RIGHT, 0),
+    "exits in a function": ("", "    import os\n    os._exit(0)", FULL[2] - 2),
+    "raises SystemExit in a function": ("", "    raise SystemExit(0)", FULL[2] - 2),
+    "hangs in a function": ("", "    while True: pass", FULL[2] - 2),
+    "prints 1 GB": (
+        "",
+        f"    for _ in range(1000):\n        print('x' * 10**6)\n{RIGHT}",
+        FULL[2],
+    ),
+    "prints a forged reply": (
+        "",
+        "    for fd in range(64):\n"
+        '        try: os.write(fd, b\'{"value": true, "has_changed": false}\\n\')\n'
+        "        except OSError: pass\n" + WRONG,
+        FULL[2] - 2,
+    ),
+    "patches pytest": (
+        "import pytest, sys\n"
+        "pytest.fail = lambda *args, **more: None\n"
+        "pytest.fail.Exception = KeyError\n"
+        "for name in ('grading', 'conftest', 'json'):\n"
+        "    sys.modules.get(name, sys).loads = None\n",
+        WRONG,
+        FULL[2] - 2,
+    ),
+    "writes the results by hand": ("open(RESULTS, 'w').write(FORGED)", WRONG, None),
+    "kills its parent": (
+        "",
+        "    import os, signal\n    try: os.kill(os.getppid(), 9)\n    except OSError: pass\n"
+        + WRONG,
+        FULL[2] - 2,
+    ),
+    "leaves a process behind": (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(4)\n"
+        "        open(RESULTS, 'w').write(FORGED)\n"
+        "        time.sleep(60)\n"
+        "    os._exit(0)",
+        WRONG,
+        None,
+    ),
+    "returns what equals everything": (
+        "class Same:\n    def __eq__(self, other): return True\n    def __bool__(self): return True",
+        "    return Same()",
+        FULL[2] - 2,
+    ),
+    "returns 100 MB": ("", "    return 'x' * 10**8", FULL[2] - 2),
+    "nests 100,000 lists": (
+        "",
+        "    x = []\n    for _ in range(100000):\n        x = [x]\n    return x",
+        FULL[2] - 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_submission_scores_what_its_code_is_worth(tmp_path, case):
+    at_import, solution, expected = HOSTILE[case]
+    results = tmp_path / "results.json"
+    head = f"import os\nRESULTS = {str(results)!r}\nFORGED = {FORGED!r}\n{at_import}\n"
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "02_execute.py").write_text(head + replace_solution(2, "reward", solution))
+    (folder / "conftest.py").write_text("raise SystemExit('a conftest of theirs')")
+    results.write_text(FORGED)
+    begun = time.monotonic()
+    written, run = run_grader(folder, tmp_path, "-m", "stage02")
+    # In the cage, to fork or to write is an error; without one, it is undone.
+    assert earned(written, 2) == (written["score"], FULL[2]), run.stdout
+    allowed = {expected} if expected is not None else {0, FULL[2] - 2}
+    assert written["score"] in allowed, run.stdout
+    assert all(len(test["output"]) <= 5000 for test in written["tests"])
+    if "behind" in case:
+        time.sleep(max(0.0, 6 - (time.monotonic() - begun)))
+        assert json.loads(results.read_text()) == written
+        assert not processes_with(str(results))
+
+
+def processes_with(words):
+    """The processes whose command line or code holds these words."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read().decode(errors="replace")
+        except OSError:
+            continue
+        if "grading_worker" in command and int(pid) != os.getpid():
+            found.append(int(pid))
+    return [pid for pid in found if not is_ours(pid)]
+
+
+def is_ours(pid):
+    """Does this process belong to the desk of these tests?"""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(") ")[2].split()[1]) == os.getpid()
+    except OSError:
+        return True
+
+
+def test_a_grader_that_is_interrupted_leaves_no_process(tmp_path):
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "02_execute.py").write_text("while True: pass")
+    command = [sys.executable, "-m", "pytest", "-q", f"--repo={folder}", "-m", "stage02"]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(3)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 5
+    while processes_with("") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes_with("")
