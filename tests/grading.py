@@ -6,6 +6,7 @@ or hangs on is its own affair. Nothing here imports torch: a test gives and gets
 """
 
 import contextlib
+import fcntl
 import functools
 import json
 import math
@@ -202,6 +203,8 @@ class Student:
             start_new_session=True,
         )
         other.close()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # much may be printed
         self.printed = b""
         self.reader = threading.Thread(target=self.read_prints, args=[self.process.stdout])
         self.reader.start()
@@ -209,7 +212,7 @@ class Student:
 
     def read_prints(self, stream):
         """Keep the end of what the code prints, and throw the rest away."""
-        while part := stream.read1(1 << 16):
+        while part := stream.read1(1 << 20):
             self.printed = (self.printed + part)[-PRINTED:]
 
     def exchange(self, order, limit, who):

@@ -146,7 +146,13 @@ MUTANTS = [
         "own_scores = scores[owners == owner].detach()",
         "no gradient",
     ),
-    (3, "bt_loss", "owners == owner", "owners >= 0", "pairs of different problems"),
+    (
+        3,
+        "bt_loss",
+        "losses = []",
+        "losses = []; owners = owners * 0",
+        "pairs of different problems",
+    ),
     (
         3,
         "bt_loss",
@@ -271,8 +277,9 @@ MUTANTS = [
         4,
         "relabel",
         'return label_states(steps, labels, key=lambda step: step["task_id"])',
-        "return [make_example(s, best_step([e for e in steps if trajectory_of(e) == trajectory_of(s)],"
-        ' beta_oracle, beta_learned)["completion"]) for s in steps if s["task_id"] in labels]',
+        "labels = {trajectory_of(s): best_step([e for e in steps if trajectory_of(e) =="
+        ' trajectory_of(s)], beta_oracle, beta_learned)["completion"] for s in steps}\n'
+        "    return label_states(steps, labels, key=trajectory_of)",
         "the expert looks at this trajectory only",
     ),
     # ── 05 ──

@@ -83,7 +83,8 @@ def test_without_a_definition_the_last_block_in_python_counts_and_then_the_last(
     expect(student.choose_block([("", one), ("text", two)], f), two)
     expect(student.choose_block([], f), "")
     # Without an entry point there is nothing to look for.
-    expect(student.choose_block([("python", f"x = {one}"), ("text", "y = 2")], ""), f"x = {one}")
+    blocks = [("python", one), ("", "def g(): pass"), ("", "y = 2")]
+    expect(student.choose_block(blocks, ""), one)
 
 
 # ── reward ───────────────────────────────────────────────────────────────────────────────────────

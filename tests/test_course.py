@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import json
 import os
 import random
@@ -274,7 +275,7 @@ def test_no_graded_test_passes_on_a_stub(desk, tmp_path, number):
         for value in ("None", first, ZEROS[function]):
             path.write_text(replace_solution(number, function, f"    return {value}"))
             desk.put(number, path)
-            about = [name for name in TESTS[number] if function in calls_of(desk, number, name)]
+            about = [name for name in TESTS[number] if function in calls_of(number, name)]
             assert about
             for name in about:
                 test, _ = TESTS[number][name]
@@ -282,16 +283,17 @@ def test_no_graded_test_passes_on_a_stub(desk, tmp_path, number):
                 assert reason, f"{function} returns {value}: {name} passes"
 
 
-def calls_of(desk, number, name):
-    """The functions that a graded test calls, by its source."""
+def calls_of(number, name):
+    """The functions of a stage that a graded test calls, by its source."""
     test, _ = TESTS[number][name]
-    words = set(re.findall(r"\w+", get_source(test)))
-    helpers = {"draw": "choose", "ask": "completion_loss"} if number in (1, 5) else {}
-    return {helpers.get(word, word) for word in words}
-
-
-def get_source(test):
-    return importlib.import_module("inspect").getsource(test)
+    source = inspect.getsource(test)
+    functions = set(re.findall(r"student\.(?:drive\()?\"?(\w+)", source))
+    # Helpers of these two files, which call one function each.
+    if "draw(student" in source:
+        functions.add("choose")
+    if "ask(student" in source:
+        functions.add("completion_loss")
+    return functions - {"drive"}
 
 
 # ── Points ───────────────────────────────────────────────────────────────────────────────────────
@@ -306,7 +308,7 @@ def test_the_points_of_the_handout_are_those_of_the_markers():
     marked = {}
     for number in NUMBERS:
         for function in SOLUTIONS[number]:
-            about = [name for name in TESTS[number] if function in calls_of(None, number, name)]
+            about = [name for name in TESTS[number] if function in calls_of(number, name)]
             marked[number, function] = sum(TESTS[number][name][1] for name in about)
     assert listed == marked
     total = sum(worth for tests in TESTS.values() for _, worth in tests.values())
@@ -417,8 +419,7 @@ HOSTILE = {
         "import pytest, sys\n"
         "pytest.fail = lambda *args, **more: None\n"
         "pytest.fail.Exception = KeyError\n"
-        "for name in ('grading', 'conftest', 'json'):\n"
-        "    sys.modules.get(name, sys).loads = None\n",
+        "sys.modules['conftest'] = sys.modules['grading'] = None\n",
         WRONG,
         FULL[2] - 2,
     ),
@@ -442,7 +443,7 @@ HOSTILE = {
         None,
     ),
     "returns what equals everything": (
-        "class Same:\n    def __eq__(self, other): return True\n    def __bool__(self): return True",
+        "class Same:\n    def __eq__(self, other): return True",
         "    return Same()",
         FULL[2] - 2,
     ),
