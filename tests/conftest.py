@@ -94,6 +94,17 @@ def student(request):
     student.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    student = getattr(item, "funcargs", {}).get("student")
+    if student and call.when == "call" and student.printed:
+        printed = student.take_printed()
+        if report.failed:
+            report.sections.append(("printed by the code", printed))
+    return report
+
+
 @pytest.fixture
 def rng(request):
     """Where a graded test draws its inputs from."""

@@ -36,7 +36,8 @@ class Points:
         if test and report.when == "call" and report.passed:
             test.update(score=test["max_score"], status="passed", output="")
         elif test and not report.passed:
-            test.update(score=0, status="failed", output=report.longreprtext[-SHOWN:])
+            printed = "".join(f"\n\n{name}:\n{text}" for name, text in report.sections)
+            test.update(score=0, status="failed", output=(report.longreprtext + printed)[-SHOWN:])
 
     def pytest_terminal_summary(self, terminalreporter):
         if not self.tests:

@@ -71,8 +71,29 @@ def expect(value, expected, *mistakes):
     if same(value, expected):
         return
     hints = [words for wrong, words in mistakes if same(value, wrong)]
+    where, value, expected = first_difference(value, expected)
+    place = f"at:       {where}\n" if where else ""
     hint = f"\nhint:     {hints[0]}" if hints else ""
-    fail(f"expected: {expected!r}\ngot:      {value!r}{hint}")
+    fail(f"{place}expected: {short(expected)}\ngot:      {short(value)}{hint}")
+
+
+def first_difference(value, expected, where=""):
+    """Where two values first differ, as an index such as [0]['content'], and what stands there."""
+    keys = ()
+    if isinstance(value, (list, tuple)) and isinstance(expected, (list, tuple)):
+        keys = range(len(value)) if len(value) == len(expected) else ()
+    elif isinstance(value, dict) and isinstance(expected, dict):
+        keys = value if value.keys() == expected.keys() else ()
+    for key in keys:
+        if not same(value[key], expected[key]):
+            return first_difference(value[key], expected[key], f"{where}[{key!r}]")
+    return where, value, expected
+
+
+def short(value, most=400):
+    """A value as Python writes it, if that is not too long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]} … ({len(text)} characters)"
 
 
 class Tensor(list):
@@ -252,10 +273,15 @@ class Student:
         return line
 
     def fail(self, reason):
-        """End the test, with what the code has printed."""
+        """End the test."""
         __tracebackhide__ = True
-        printed = self.printed.decode(errors="replace").strip()
-        fail(f"stage {self.number:02}: {reason}" + (f"\nprinted: {printed}" if printed else ""))
+        fail(f"stage {self.number:02}: {reason}")
+
+    def take_printed(self):
+        """What the code has printed since the last call."""
+        time.sleep(0.05)  # it comes by another way than the reply
+        printed, self.printed = self.printed, b""
+        return printed.decode(errors="replace").strip()
 
     def close(self):
         """End the process, and whatever is in its group."""

@@ -155,6 +155,8 @@ def main():
             reply, module = perform(json.loads(line), stage, module)
         except BaseException as error:  # SystemExit, too: it is an answer like any other
             reply = explain(error)
+        with suppress(Exception):
+            sys.stdout.flush()
         channel.sendall(json.dumps(reply).encode() + b"\n")
 
 

@@ -2,9 +2,10 @@
 """Write the version for students: python3 tests/make_student.py --stages 03,04 --out DIR
 
 A copy of the files that git tracks. In the stages that are named, what stands between
-`# BEGIN SOLUTION` and `# END SOLUTION` becomes `raise NotImplementedError("stage 04: relabel")`. What is for instructors
-stays here: the wrong solutions in tests/mutants.py, and what docs/assignment.md has between
-`<!-- BEGIN SOLUTION -->` and `<!-- END SOLUTION -->` (--with-answers leaves that in).
+`# BEGIN SOLUTION` and `# END SOLUTION` becomes `raise NotImplementedError("stage 04: relabel")`.
+What is for instructors stays here: the wrong solutions in tests/mutants.py, and what
+docs/assignment.md has between `<!-- BEGIN SOLUTION -->` and `<!-- END SOLUTION -->`
+(--with-answers leaves that in).
 """
 
 import argparse

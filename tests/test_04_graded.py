@@ -15,7 +15,7 @@ def make_step(rng, task, trajectory, turn, policy="base", **more):
         words = f"{task} {trajectory} {earlier}"
         state.append({"role": "assistant", "content": f"program {words}"})
         state.append({"role": "user", "content": f"feedback {words}"})
-    code = f"return {rng.random()}"
+    code = f"# {policy}: {task}, trajectory {trajectory}, turn {turn}, {rng.randrange(10**6)}"
     row = {
         "policy": policy,
         "task_id": task,
@@ -108,20 +108,28 @@ def test_the_betas_weigh_the_oracle_against_the_verifier(student, rng):
 @points(1)
 def test_ties_go_to_the_lowest_turn_then_policy_then_trajectory(student, rng):
     level = rng.uniform(-1, 1)
-    pairs = [  # the earlier one first
-        (dict(turn=1, trajectory=5, policy="mucode-1"), dict(turn=2, trajectory=0, policy="base")),
-        (dict(turn=2, trajectory=5, policy="base"), dict(turn=2, trajectory=0, policy="mucode-1")),
-        (dict(turn=2, trajectory=3, policy="base"), dict(turn=2, trajectory=10, policy="base")),
+    table = [  # the earlier one first
+        (
+            dict(turn=1, trajectory=5, policy="mucode-1"),
+            dict(turn=2, trajectory=0, policy="base"),
+            "the lower turn comes first, whatever policy and trajectory are",
+        ),
+        (
+            dict(turn=2, trajectory=5, policy="base"),
+            dict(turn=2, trajectory=0, policy="mucode-1"),
+            "of one turn, 'base' comes before 'mucode-1', whatever the trajectories are",
+        ),
+        (
+            dict(turn=2, trajectory=3, policy="base"),
+            dict(turn=2, trajectory=10, policy="base"),
+            "of one turn and policy, the lower trajectory comes first: 3 before 10",
+        ),
     ]
-    for earlier, later in pairs:
+    for earlier, later, words in table:
         equal = correct(level)
         first, second = (make_step(rng, "p", **where, **equal) for where in (earlier, later))
         for steps in ([first, second], [second, first]):
-            expect(
-                student.best_step(steps, 1.0, 0.1),
-                first,
-                (second, f"of two equals the one of {earlier} comes before that of {later}"),
-            )
+            expect(student.best_step(steps, 1.0, 0.1), first, (second, words))
 
 
 # ── relabel ──────────────────────────────────────────────────────────────────────────────────────
