@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -140,6 +141,7 @@ class Student:
         self.process = None
         self.process_status = ""  # how it has ended
         self.printed = b""
+        self.received = b""  # of the next reply
         self.is_loaded = False
         self.fault = None  # why the file cannot be loaded
         self.hangs = 0
@@ -227,9 +229,10 @@ class Student:
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # much may be printed
         self.printed = b""
+        self.received = b""
         self.reader = threading.Thread(target=self.read_prints, args=[self.process.stdout])
         self.reader.start()
-        self.read_line(START, "Python has")
+        self.read_line(time.monotonic() + START, START, "Python has")
 
     def read_prints(self, stream):
         """Keep the end of what the code prints, and throw the rest away."""
@@ -238,27 +241,29 @@ class Student:
 
     def exchange(self, order, limit, who):
         """Send an order → the reply."""
-        line = json.dumps(order).encode() + b"\n"
+        ticket = secrets.token_hex(8)
+        line = json.dumps(dict(order, ticket=ticket)).encode() + b"\n"
         with contextlib.suppress(OSError):  # it has ended: reading will tell
             self.channel.settimeout(limit)
             self.channel.sendall(line)
-        try:
-            return json.loads(self.read_line(limit, who))
-        except (ValueError, RecursionError):
-            self.close()
-            self.fail(f"{who} answered with what no function returns")
-
-    def read_line(self, limit, who):
-        """A line from the process, or the end of the test and of the process."""
+        # What the code itself has written there has no such ticket.
         deadline = time.monotonic() + limit
-        line = b""
+        while True:
+            with contextlib.suppress(ValueError, RecursionError):
+                reply = json.loads(self.read_line(deadline, limit, who))
+                if isinstance(reply, dict) and reply.get("ticket") == ticket:
+                    return reply
+
+    def read_line(self, deadline, limit, who):
+        """A line from the process, or the end of the test and of the process."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if len(line) > MOST:
+            while b"\n" not in self.received:
+                if len(self.received) > MOST:
                     self.close()
                     self.fail(f"{who} returned more than {MOST >> 20} MB")
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
                     self.hangs += 1
                     self.close()
                     self.fail(f"{who} not ended after {limit:.0f} s: an endless loop?")
@@ -267,9 +272,9 @@ class Student:
                     part = self.channel.recv(1 << 20)
                 if not part:
                     self.close()
-                    status = self.process_status
-                    self.fail(f"{who} ended the process of Python ({status})")
-                line += part
+                    self.fail(f"{who} ended the process of Python ({self.process_status})")
+                self.received += part
+        line, _, self.received = self.received.partition(b"\n")
         return line
 
     def fail(self, reason):

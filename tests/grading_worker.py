@@ -151,13 +151,14 @@ def main():
 
     module = None
     for line in channel.makefile("rb"):
+        order = json.loads(line)
         try:
-            reply, module = perform(json.loads(line), stage, module)
+            reply, module = perform(order, stage, module)
         except BaseException as error:  # SystemExit, too: it is an answer like any other
             reply = explain(error)
         with suppress(Exception):
             sys.stdout.flush()
-        channel.sendall(json.dumps(reply).encode() + b"\n")
+        channel.sendall(json.dumps(dict(reply, ticket=order["ticket"])).encode() + b"\n")
 
 
 if __name__ == "__main__":
