@@ -40,7 +40,8 @@ def pytest_configure(config):
         raise pytest.UsageError(f"--repo: {folder} is no folder")
     if folder and os.path.samefile(folder, ROOT):
         grade_from_outside(config)
-    config.pluginmanager.register(Points(config), "points")
+    if is_grading(config):
+        config.pluginmanager.register(Points(config), "points")
 
 
 def grade_from_outside(config):

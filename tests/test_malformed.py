@@ -40,7 +40,7 @@ def make_eval():
     arms += [evaluate.Arm(rule, 2, 0.7, "real") for rule in evaluate.RULES]
     codes = {task: [["bad", "good"], ["good", "bad"]] for task in "ab"}
     sample, judge, score, _ = environment(codes)
-    problems = [problem(task) for task in codes]
+    problems = {task: problem(task) for task in codes}
     found = evaluate.search(problems, arms, 2, sample, judge, score, 0)
     return [dict(row, policy="base", verifiers=["v", "w"], group=row["task_id"]) for row in found]
 
