@@ -111,9 +111,10 @@ def draw(programs, most, rng):
 def bt_loss(scores, labels, owners):
     """Bradley–Terry: − log σ(R_φ(y⁺) − R_φ(y⁻)), the mean over pairs, then over problems.
 
-    scores (B,), labels (B,) of 0/1, owners (B,): which problem each program is for → scalar. Pairs
-    are of one problem. Where all its programs are of one kind it has none, and does not count in
-    the mean. 10⁻³ · the mean of R_φ² over all B programs is added.
+    scores (B,), labels (B,) of 0/1, owners (B,): the problem that each program belongs to → scalar.
+    Both programs of a pair belong to one problem. A problem whose programs are all correct or all
+    wrong has no pair and is left out of the mean (at least one has pairs). 10⁻³ · the mean of R_φ²
+    over all B programs is added.
 
     >>> bt_loss(torch.tensor([2.0, 0.0]), torch.tensor([1, 0]), torch.tensor([7, 7]))
     tensor(0.1289)
@@ -136,7 +137,7 @@ def bt_loss(scores, labels, owners):
 
 
 def bce_loss(scores, labels, owners=None):
-    """Binary cross-entropy (Eq. 2). scores (B,), labels (B,) of 0/1 → scalar. owners: no matter."""
+    """Binary cross-entropy (Eq. 2). scores (B,), labels (B,) of 0/1 → scalar. owners: ignored."""
     return binary_cross_entropy_with_logits(scores, labels.float())
 
 
@@ -146,7 +147,7 @@ LOSSES = dict(bt=bt_loss, bce=bce_loss)
 def pairwise_accuracy(scores, labels):
     """Share of ONE problem's correct/wrong pairs in which the correct program scores higher.
 
-    scores and labels (0/1) are lists. A tie is half a success. None without both kinds.
+    scores and labels (0/1) are lists. A tie is half a success. None if there is no such pair.
 
     >>> pairwise_accuracy([0.9, 0.1, 0.1], [1, 0, 1])
     0.75
@@ -168,8 +169,7 @@ def pairwise_accuracy(scores, labels):
 
 def top1(scores, labels):
     """Is the best-scored program of one problem correct? Ties go to the first."""
-    best = scores.index(max(scores))  # the first of equals
-    return bool(labels[best])
+    return bool(labels[scores.index(max(scores))])
 
 
 # ── The model ────────────────────────────────────────────────────────────────────────────────────

@@ -64,9 +64,9 @@ def is_covered(steps):
 def best_step(steps, beta_oracle, beta_learned):
     """Eq. 4 over one problem's steps → the step that carries y*(x).
 
-    Of a step it reads reward (R), score (R_φ), turn, policy and trajectory. Ties go to the lowest
-    turn, then to the policy's name in alphabetical order, then to the lowest trajectory. So of
-    several steps that hold y*, the earliest is the label.
+    It reads these fields of a step: reward (R, put there by `with_rewards`), score (R_φ), turn,
+    policy and trajectory. Ties go to the lowest turn, then to the policy that comes first in the
+    alphabet, then to the lowest trajectory.
 
     >>> step = {"reward": False, "score": 2.0, "turn": 1, "policy": "base", "trajectory": 0}
     >>> best_step([step, dict(step, reward=True, score=0.5)], 1.0, 0.1)["score"]
@@ -96,13 +96,13 @@ def label_states(steps, labels, key):
 
 
 def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
-    """μCode, Eq. 5: one example per visited state, all of a problem's with the same y*(x).
+    """μCode, Eq. 5: one example per visited state. All examples of a problem have the same y*(x).
 
-    y*(x) is the completion of `best_step` over all of its steps. The examples come in the order of
-    the steps, which may mix problems, and are what `make_example` makes. drop_uncovered: none for a
-    problem without a correct program.
+    y*(x) is the completion of `best_step` over all steps of the problem. The examples come in the
+    order of the steps, which may mix problems, each as `make_example` makes it. drop_uncovered: no
+    examples for a problem without a correct program.
 
-    >>> step = dict(policy="base", task_id="p", turn=1, score=0.0, messages=["x"], reward=False)
+    >>> step = dict(policy="base", task_id="p", turn=1, score=0.0, messages=[], reward=False)
     >>> wrong = dict(step, trajectory=0, completion="y")
     >>> right = dict(step, trajectory=1, completion="y*", reward=True)
     >>> [example["completion"][0]["content"] for example in relabel([wrong, right])]

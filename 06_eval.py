@@ -314,7 +314,6 @@ def best_of(candidates, rule, n, which=0):
     if rule == "oracle":
         return pass_at(n, sum(correct), len(correct))
 
-    # The other rules see the first n, as a search with N = n would have.
     first = candidates[:n]
     if "LV" in rule:
         first = [dict(candidate, score=candidate["scores"][which]) for candidate in first]

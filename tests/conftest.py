@@ -35,6 +35,9 @@ def pytest_configure(config):
         mark = f"stage{number:02}: a graded test of stage {number:02}"
         config.addinivalue_line("markers", mark)
     config.addinivalue_line("markers", "points(n): what a graded test is worth")
+    for word in re.findall(r"stage\w*", config.option.markexpr):
+        if word not in [f"stage{number:02}" for number in range(1, 7)]:
+            raise pytest.UsageError(f"-m: there is no {word}; a stage is stage01 … stage06")
     folder = config.getoption("--repo")
     if folder and not os.path.isdir(folder):
         raise pytest.UsageError(f"--repo: {folder} is no folder")
@@ -99,6 +102,9 @@ def student(request):
 def pytest_runtest_makereport(item, call):
     report = yield
     student = getattr(item, "funcargs", {}).get("student")
+    if call.excinfo and call.excinfo.errisinstance(NotImplementedError):
+        # No more than that: the lines of the test would tell what it expects.
+        report.longrepr = f"NotImplementedError: {call.excinfo.value}"
     if student and call.when == "call" and student.printed:
         printed = student.take_printed()
         if report.failed:

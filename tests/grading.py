@@ -94,7 +94,10 @@ def first_difference(value, expected, where=""):
 def short(value, most=400):
     """A value as Python writes it, if that is not too long."""
     text = repr(value)
-    return text if len(text) <= most else f"{text[:most]} … ({len(text)} characters)"
+    if len(text) <= most:
+        return text
+    size = f"{len(value)} items, " if isinstance(value, (list, tuple)) else ""
+    return f"{size}{text[: most // 2]} …"
 
 
 class Tensor(list):
@@ -233,6 +236,7 @@ class Student:
         self.reader = threading.Thread(target=self.read_prints, args=[self.process.stdout])
         self.reader.start()
         self.read_line(time.monotonic() + START, START, "Python has")
+        self.take_printed()  # by the packages
 
     def read_prints(self, stream):
         """Keep the end of what the code prints, and throw the rest away."""

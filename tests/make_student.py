@@ -24,7 +24,7 @@ BEGIN = "# BEGIN SOLUTION"
 END = "# END SOLUTION"
 HANDOUT = os.path.join("docs", "assignment.md")
 # What a student gets no copy of.
-KEPT_BACK = ("tests/mutants.py", "tests/test_course.py")
+KEPT_BACK = ("tests/make_student.py", "tests/mutants.py", "tests/test_course.py")
 
 
 def stop(reason):

@@ -103,7 +103,14 @@ def test_the_gradient_lifts_the_correct_program_and_lowers_the_wrong_one(student
     scores, labels, owners = arguments([([right], [wrong])])
     _, gradient = student.bt_loss(scores, labels, owners, gradient=0)
     slope = 1 / (1 + math.exp(right - wrong))  # σ(− gap)
-    expect(gradient, [-slope + 1e-3 * right, slope + 1e-3 * wrong])
+    lost = "the pairs have lost their gradient: keep them tensors, no .item(), no float()"
+    expect(
+        gradient,
+        [-slope + 1e-3 * right, slope + 1e-3 * wrong],
+        ([1e-3 * right, 1e-3 * wrong], lost),
+        (None, lost),
+        ([slope + 1e-3 * right, -slope + 1e-3 * wrong], "the sign: it lifts the wrong program"),
+    )
 
 
 @points(1)

@@ -87,21 +87,19 @@ def test_the_betas_weigh_the_oracle_against_the_verifier(student, rng):
     late = make_step(rng, "p", 0, 3, **correct(level + 1))
     ignored = "β_O and β_L are arguments: they weigh R and R_φ"
     # β_L = 0.1: R wins by 1 − 0.3. β_L = 0.5: 4 · 0.5 outvotes it. β_O = 0: R_φ alone.
-    # β_L = 0: R alone, and the tie goes to the lower turn.
     table = [
-        (1.0, 0.1, late),
-        (1.0, 0.5, liked),
-        (0.0, 1.0, liked),
-        (1.0, 0.0, good),
-        (100, 1, late),
+        (1.0, 0.1, late, [good, liked]),
+        (1.0, 0.5, liked, [good, late]),
+        (0.0, 1.0, liked, [good, late]),
+        (1.0, 0.0, good, [liked]),
+        (100, 1, late, [good, liked]),
     ]
-    for beta_oracle, beta_learned, expected in table:
-        others = [step for step in (good, liked, late) if step != expected]
-        steps = shuffled(rng, [good, liked, late])
+    for beta_oracle, beta_learned, expected, others in table:
+        words = f"{ignored} ({beta_oracle} and {beta_learned} here)"
         expect(
-            student.best_step(steps, beta_oracle, beta_learned),
+            student.best_step(shuffled(rng, [expected, *others]), beta_oracle, beta_learned),
             expected,
-            *((other, f"{ignored} ({beta_oracle} and {beta_learned} here)") for other in others),
+            *((other, words) for other in others),
         )
 
 
@@ -141,6 +139,10 @@ def example(step, label):
     return {"task_id": step["task_id"], "prompt": step["messages"], "completion": [answer]}
 
 
+def trajectory_of(step):
+    return step["task_id"], step["trajectory"]
+
+
 def make_world(rng):
     """Steps of two problems with y*, mixed up → (steps, {task_id: the step of y*})."""
     steps = []
@@ -160,20 +162,25 @@ def make_world(rng):
 def test_every_visited_state_gets_the_best_program_of_its_problem(student, rng):
     steps, best = make_world(rng)
     expected = [example(step, best[step["task_id"]]) for step in steps]
-    own = {(s["task_id"], s["trajectory"]): s for s in sorted(steps, key=lambda s: s["turn"])}
-    of_trajectory = [example(s, own[s["task_id"], s["trajectory"]]) for s in steps]
+    # What each trajectory ends with, and what is best in it.
+    ends = {trajectory_of(s): s for s in sorted(steps, key=lambda s: s["turn"])}
+    peaks = {
+        trajectory_of(s): s for s in sorted(steps, key=lambda s: s["reward"] + s["score"] / 10)
+    }
+    trajectory_only = "the expert looked at this trajectory only, not at all of the problem's"
     last = {}
     for step in steps:
         last[step["task_id"]] = step
     x_alone = [dict(row, prompt=row["prompt"][:1]) for row in expected]
     open_only = [row for row, step in zip(expected, steps) if not step["reward"]]
     first_only = [row for row, step in zip(expected, steps) if step["turn"] == 1]
-    solved = {(s["task_id"], s["trajectory"]) for s in steps if s["reward"]}
-    rft = [row for row, s in zip(expected, steps) if (s["task_id"], s["trajectory"]) in solved]
+    solved = {trajectory_of(s) for s in steps if s["reward"]}
+    rft = [row for row, s in zip(expected, steps) if trajectory_of(s) in solved]
     expect(
         student.relabel(steps),
         expected,
-        (of_trajectory, "the expert looked at this trajectory only, not at all of the problem's"),
+        ([example(s, ends[trajectory_of(s)]) for s in steps], trajectory_only),
+        ([example(s, peaks[trajectory_of(s)]) for s in steps], trajectory_only),
         ([example(step, step) for step in steps], "these are the programs that were written there"),
         ([example(s, last[s["task_id"]]) for s in steps], "y* is the best program, not the last"),
         (x_alone, "the prompt is the whole state s_t, failed programs and feedback included"),
@@ -189,7 +196,7 @@ def test_the_betas_reach_the_expert(student, rng):
     good = make_step(rng, "p", 0, 1, **correct(rng.uniform(-1, 0)))
     liked = make_step(rng, "p", 1, 2, score=rng.uniform(3, 4))
     steps = [liked, good]
-    hint = "hand beta_oracle and beta_learned on to best_step"
+    hint = "the betas must reach Eq. 4: hand them on to best_step, which weighs R and R_φ by them"
     by_oracle = [example(step, good) for step in steps]
     by_verifier = [example(step, liked) for step in steps]
     expect(student.relabel(steps, 1.0, 0.1), by_oracle, (by_verifier, hint))
