@@ -168,7 +168,8 @@ def choose(logits, uniform, temperature):
     """The next token of each row: logits (B, V), uniform (B,) in [0, 1) → ids (B,).
 
     Inverse CDF: the first token whose cumulative probability, under the softmax of logits /
-    temperature, exceeds the uniform number. Temperature 0 is greedy: the most likely token.
+    temperature, exceeds the uniform number. Sums of floats need not end at 1: a token of
+    probability 0 is never drawn all the same. Temperature 0 is greedy: the most likely token.
 
     >>> choose(torch.tensor([[0.2, 0.3, 0.5]] * 2).log(), torch.tensor([0.1, 0.4]), 1.0)
     tensor([0, 1])
@@ -180,7 +181,7 @@ def choose(logits, uniform, temperature):
     probabilities = torch.softmax(logits.float() / temperature, -1)  # (B, V)
     cdf = probabilities.cumsum(-1)  # (B, V)
 
-    # Sums of floats do not end at 1 exactly, so the number is scaled by the last of them.
+    # The number is scaled by the last sum, which may be a little more or less than 1.
     threshold = uniform * cdf[:, -1]
     ids = torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
     return ids.clamp(max=logits.shape[-1] - 1)

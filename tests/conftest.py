@@ -96,6 +96,9 @@ def student(request):
     student = Student(request.config.getoption("--repo") or ROOT, number)
     yield student
     student.close()
+    points = request.config.pluginmanager.getplugin("points")
+    if points and student.missing:
+        points.missing = student.missing
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,8 @@ class Points:
     def __init__(self, config):
         self.path = config.getoption("--gradescope")
         self.seed = config.getoption("--seed")
+        self.folder = os.path.abspath(config.getoption("--repo") or config.rootpath)
+        self.missing = []  # what the system lacks for the cage
         self.tests = {}  # test → its row in the file
 
     def pytest_collection_finish(self, session):
@@ -37,7 +39,8 @@ class Points:
             test.update(score=test["max_score"], status="passed", output="")
         elif test and not report.passed:
             printed = "".join(f"\n\n{name}:\n{text}" for name, text in report.sections)
-            test.update(score=0, status="failed", output=(report.longreprtext + printed)[-SHOWN:])
+            output = clean(report.longreprtext + printed)[-SHOWN:]
+            test.update(score=0, status="failed", output=output)
 
     def pytest_terminal_summary(self, terminalreporter):
         if not self.tests:
@@ -48,6 +51,14 @@ class Points:
             terminalreporter.write_line(f"stage {stage}: {earned(tests)}")
         total = f"together: {earned(self.tests.values())}, by inputs drawn with --seed {self.seed}"
         terminalreporter.write_line(total)
+        terminalreporter.write_line(f"graded: {self.folder}{self.warning()}")
+
+    def warning(self):
+        """What an instructor should know where the cage is not complete."""
+        if not self.missing:
+            return ""
+        lack = " and ".join(self.missing)
+        return f" (this system lacks {lack}: code could read the tests, or write files)"
 
     def pytest_sessionfinish(self):
         if not self.path:
@@ -55,15 +66,20 @@ class Points:
         results = dict(
             score=sum(test["score"] for test in self.tests.values()),
             stdout_visibility="hidden",
-            output=f"{earned(self.tests.values())} points",
+            output=f"{earned(self.tests.values())} points{self.warning()}",
             tests=list(self.tests.values()),
         )
         # Whole or not at all, whatever stood there.
         new = f"{self.path}.new"
         with open(new, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1, ensure_ascii=False)
+            json.dump(results, file, indent=1)
             file.write("\n")
         os.replace(new, self.path)
+
+
+def clean(text):
+    """Text that any browser takes: what is not printable, but for line ends, is escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def sentence(name):

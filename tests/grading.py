@@ -37,6 +37,7 @@ START = 90.0  # seconds that a process may take for its imports
 LOAD = 10.0  # … and for executing the file under test
 LIMIT = 10.0  # … and a call
 SHORT_LIMIT = 2.0  # … in a stage that has used up its time twice
+BUDGET = 60.0  # … and all calls of a stage together
 MOST = 16 << 20  # bytes of a reply
 PRINTED = 2000  # characters of what the code has printed, the last ones
 
@@ -52,14 +53,21 @@ def fail(reason):
 
 
 def same(value, other):
-    """Are they equal? Lists and tuples are alike, and floats are equal to about 5 digits."""
+    """Are they equal? Lists and tuples are alike, and floats are equal to about 5 digits.
+
+    A tensor is equal to tensors alone: its caller counts on that.
+    """
+    if isinstance(value, Tensor) != isinstance(other, Tensor):
+        return False
     if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(value) == len(other) and all(map(same, value, other))
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(same(value[k], other[k]) for k in value)
     if isinstance(value, (int, float)) and isinstance(other, (int, float)):
         both_nan = value != value and other != other
-        return both_nan or math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-6)
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits
+            return both_nan or math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-6)
+        return False
     return type(value) is type(other) and value == other
 
 
@@ -72,6 +80,8 @@ def expect(value, expected, *mistakes):
     if same(value, expected):
         return
     hints = [words for wrong, words in mistakes if same(value, wrong)]
+    if isinstance(expected, Tensor) and isinstance(value, list) and same(Tensor(value), expected):
+        hints = ["the numbers are right, but a tensor is asked for, not a list"]
     where, value, expected = first_difference(value, expected)
     place = f"at:       {where}\n" if where else ""
     hint = f"\nhint:     {hints[0]}" if hints else ""
@@ -93,7 +103,7 @@ def first_difference(value, expected, where=""):
 
 def short(value, most=400):
     """A value as Python writes it, if that is not too long."""
-    text = repr(value)
+    text = f"tensor({value!r})" if isinstance(value, Tensor) else repr(value)
     if len(text) <= most:
         return text
     size = f"{len(value)} items, " if isinstance(value, (list, tuple)) else ""
@@ -101,7 +111,13 @@ def short(value, most=400):
 
 
 class Tensor(list):
-    """A list that arrives as a torch.tensor."""
+    """A list that stands for a torch.tensor of its rows, as an argument and as a result."""
+
+
+class Named(tuple):
+    """A named tuple that a submission has returned: `kind` is its name."""
+
+    kind = ""
 
 
 def pack(value):
@@ -126,9 +142,16 @@ def unpack(value):
     ((kind, content),) = value.items()
     if kind == "tuple":
         return tuple(map(unpack, content))
+    if kind == "named":
+        named = Named(map(unpack, content[1]))
+        named.kind = str(content[0])
+        return named
     if kind == "dict":
-        return {unpack(key): unpack(item) for key, item in content}
-    return content  # a tensor
+        # Other keys could have chosen hashes that take this process for ever.
+        if not all(isinstance(key, str) for key, _ in content):
+            raise ValueError("a dictionary with other keys than text")
+        return {key: unpack(item) for key, item in content}
+    return Tensor(content) if isinstance(content, list) else content  # a scalar is a number here
 
 
 # ── The process of a submission ──────────────────────────────────────────────────────────────────
@@ -147,7 +170,9 @@ class Student:
         self.received = b""  # of the next reply
         self.is_loaded = False
         self.fault = None  # why the file cannot be loaded
+        self.missing = []  # what the system lacks for the cage
         self.hangs = 0
+        self.left = BUDGET
 
     def __getattr__(self, name):
         if name.startswith("_"):
@@ -160,27 +185,44 @@ class Student:
         """Call a function → what it returns (and the gradient for argument number `gradient`)."""
         __tracebackhide__ = True
         reply = self.ask(name, {"args": pack(args), "gradient": gradient})
-        value = unpack(reply.get("value"))
+        value = self.read(name, reply, "value")
         return value if gradient is None else (value, reply.get("gradient"))
 
     def drive(self, name, args, answers):
         """Run a generator, send it the answers → what it yields, what it returns, has it ended?"""
         __tracebackhide__ = True
         reply = self.ask(name, {"args": pack(args), "answers": pack(answers)})
-        return unpack(reply["yielded"]), unpack(reply["returned"]), reply["has_ended"]
+        fields = ("yielded", "returned", "has_ended")
+        return tuple(self.read(name, reply, field) for field in fields)
+
+    def read(self, name, reply, field):
+        """A field of a reply, as plain data."""
+        __tracebackhide__ = True
+        try:
+            return unpack(reply[field])
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            self.fail(f"{name} returned none of the values that its docstring speaks of")
 
     def ask(self, name, order):
         """The reply to an order about one function. Ends the test where there is none."""
         __tracebackhide__ = True
         self.load()
-        limit = LIMIT if self.hangs < 2 else SHORT_LIMIT
-        reply = self.exchange(dict(order, name=name), limit, f"{name} has")
+        if self.left <= 0:
+            self.fail(
+                f"all calls of this stage together have taken {BUDGET:.0f} s: no more are made"
+            )
+        limit = min(LIMIT if self.hangs < 2 else SHORT_LIMIT, max(self.left, 0.1))
+        began = time.monotonic()
+        try:
+            reply = self.exchange(dict(order, name=name), limit, f"{name} has")
+        finally:
+            self.left -= time.monotonic() - began
         if "error" in reply:
-            kind, words, where = reply["error"]
+            kind, words, where = map(str, reply["error"])
             if kind == "NotImplementedError":
                 raise NotImplementedError(words)
             self.fail(f"{name} raised {kind}: {words} ({where or 'before its first line'})")
-        if reply["has_changed"]:
+        if reply.get("has_changed"):
             self.fail(f"{name} changed what it was given. Make a new list, and leave the old one")
         return reply
 
@@ -192,18 +234,15 @@ class Student:
             fail(self.fault)
         if self.process and self.is_loaded:
             return
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                source = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            self.fault = f"{self.path}: {error}"
+        source = self.read_source()
+        if self.fault:
             fail(self.fault)
         if not self.process:
             self.start()
         try:
             reply = self.exchange({"load": source}, LOAD, f"{self.name}.py, as it is imported, has")
             if "error" in reply:
-                kind, words, where = reply["error"]
+                kind, words, where = map(str, reply["error"])
                 self.fail(f"{self.name}.py cannot be imported. {kind}: {words} ({where})")
         except pytest.fail.Exception as failure:
             # The tests to come need not try it again.
@@ -211,6 +250,16 @@ class Student:
             self.close()
             raise
         self.is_loaded = True
+
+    def read_source(self):
+        """The text of the file, which some editors begin with a byte order mark."""
+        try:
+            with open(self.path, encoding="utf-8-sig") as file:
+                return file.read()
+        except FileNotFoundError:
+            self.fault = f"{self.name}.py was not handed in: there is no {self.path}"
+        except (OSError, UnicodeDecodeError) as error:
+            self.fault = f"{self.path}: {error}"
 
     def start(self):
         """Start a process, and wait until it has imported what the stage imports."""
@@ -235,7 +284,7 @@ class Student:
         self.received = b""
         self.reader = threading.Thread(target=self.read_prints, args=[self.process.stdout])
         self.reader.start()
-        self.read_line(time.monotonic() + START, START, "Python has")
+        self.missing = json.loads(self.read_line(time.monotonic() + START, START, "Python has"))
         self.take_printed()  # by the packages
 
     def read_prints(self, stream):

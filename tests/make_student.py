@@ -23,8 +23,8 @@ STAGES = sorted(map(os.path.basename, glob.glob(os.path.join(ROOT, "0[1-6]_*.py"
 BEGIN = "# BEGIN SOLUTION"
 END = "# END SOLUTION"
 HANDOUT = os.path.join("docs", "assignment.md")
-# What a student gets no copy of.
-KEPT_BACK = ("tests/make_student.py", "tests/mutants.py", "tests/test_course.py")
+# What a student gets no copy of: what answers are known by, and what a copy's CI would fail at.
+KEPT_BACK = ("tests/make_student.py", "tests/mutants.py", "tests/test_course.py", ".ci", ".github")
 
 
 def stop(reason):
@@ -38,6 +38,10 @@ def find_solutions(source, path):
     solutions = []
     begun = None
     lines = source.split("\n")
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        stop(f"{path}, line {error.lineno}: {error.msg}")
     for number, line in enumerate(lines):
         word = line.strip()
         if word == BEGIN:
@@ -84,7 +88,28 @@ def blank(source, path, stage):
 
 def without_answers(handout):
     """The handout without what a good answer contains."""
-    return re.sub(r"(?ms)^<!-- BEGIN SOLUTION -->\n.*?^<!-- END SOLUTION -->\n\n?", "", handout)
+    kept = []
+    begun = None
+    for number, line in enumerate(handout.split("\n"), 1):
+        if "SOLUTION" in line and "<!--" in line:
+            expected = "<!-- END SOLUTION -->" if begun else "<!-- BEGIN SOLUTION -->"
+            if line != expected:
+                stop(f"{HANDOUT}, line {number}: {line.strip()!r}, where {expected} should be next")
+            begun = None if begun else number
+        elif not begun:
+            kept.append(line)
+    if begun:
+        stop(f"{HANDOUT}, line {begun}: an answer begins that does not end")
+    # An answer has left two empty lines.
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept))
+
+
+def check_table(handout, functions):
+    """Stop unless the handout's table has the functions that are between markers."""
+    listed = set(re.findall(r"(?m)^\| (0\d) \| `(\w+)` \|", handout))
+    for stage, name in sorted(listed ^ functions):
+        place = "the table of" if (stage, name) in listed else "a stage's markers, and not"
+        stop(f"{HANDOUT}: {name} of stage {stage} stands in {place} the handout only")
 
 
 def list_files():
@@ -92,7 +117,11 @@ def list_files():
     listing = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
     if listing.returncode:
         stop(f"{ROOT}: no git checkout, so nobody can tell which files are the project's")
-    return [name for name in listing.stdout.split("\0") if name and name not in KEPT_BACK]
+    names = [name for name in listing.stdout.split("\0") if name and not name.startswith(KEPT_BACK)]
+    for name in names:
+        if not os.path.exists(os.path.join(ROOT, name)):
+            stop(f"{name}: git tracks it, and it is not there; restore it, or git rm it")
+    return names
 
 
 def parse_args():
@@ -103,7 +132,7 @@ def parse_args():
     parser.add_argument("--out", required=True, help="folder to write, which must not exist")
     parser.add_argument("--with-answers", action="store_true", help="leave them in the handout")
     args = parser.parse_args()
-    args.stages = args.stages.split(",")
+    args.stages = [stage.strip().zfill(2) for stage in args.stages.split(",")]
     for stage in args.stages:
         if stage not in numbers:
             stop(f"--stages: '{stage}' is none of {', '.join(numbers)}")
@@ -114,20 +143,23 @@ def parse_args():
 
 def main():
     args = parse_args()
-    # All stages are looked through before anything is written.
+    # All is looked through before anything is written.
     texts = {}
-    functions = []
+    functions = set()
     for name in STAGES:
         path = os.path.join(ROOT, name)
         with open(path, encoding="utf-8") as file:
             source = file.read()
-        solutions = find_solutions(source, path)
-        if name[:2] in args.stages:
-            texts[name] = blank(source, path, name[:2])
-            functions += [f"{name[:2]} {function}" for function, _, _ in solutions]
+        stage = name[:2]
+        functions |= {(stage, function) for function, _, _ in find_solutions(source, path)}
+        if stage in args.stages:
+            texts[name] = blank(source, path, stage)
+    with open(os.path.join(ROOT, HANDOUT), encoding="utf-8") as file:
+        handout = file.read()
+    check_table(handout, functions)
+    student_handout = without_answers(handout)
     if not args.with_answers:
-        with open(os.path.join(ROOT, HANDOUT), encoding="utf-8") as file:
-            texts[HANDOUT] = without_answers(file.read())
+        texts[HANDOUT] = student_handout
 
     # The folder has its name only when it is whole.
     new = f"{args.out.rstrip('/')}.new"
@@ -140,7 +172,8 @@ def main():
             with open(target, "w", encoding="utf-8") as file:
                 file.write(texts[name])
     os.rename(new, args.out)
-    print(f"{args.out}: to be written are {', '.join(functions)}")
+    blanked = [" ".join(pair) for pair in sorted(functions) if pair[0] in args.stages]
+    print(f"{args.out}: to be written are {', '.join(blanked)}")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def draw(student, logits, uniform, temperature):
     return student.choose(logits, Tensor(uniform), temperature)
 
 
-@points(2)
+@points(1)
 def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_number(student, rng):
     # Every token once, beside each other, and then some.
     tokens = [*range(VOCABULARY), *rng.choices(range(VOCABULARY), k=4)]
@@ -91,10 +91,25 @@ def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_num
     likely = [row.index(max(row)) for row in rows]
     expect(
         draw(student, logs(rows), uniform, 1.0),
-        tokens,
-        (likely, "this is the most likely token: the number plays no part"),
-        ([token + 1 for token in tokens], "one too far: count the tokens that end below it"),
-        ([token - 1 for token in tokens], "one too low: the number is below the sum that ends it"),
+        Tensor(tokens),
+        (Tensor(likely), "this is the most likely token: the number plays no part"),
+        (Tensor(token + 1 for token in tokens), "one too far: count the tokens that end below it"),
+        (Tensor(token - 1 for token in tokens), "one too low: its own sum exceeds the number"),
+    )
+
+
+@points(1)
+def test_a_token_of_probability_0_is_never_drawn_however_near_to_1_the_number_is(student, rng):
+    almost_one = 1 - 2**-24  # the last float32 before 1
+    rows = [make_distribution(rng) for _ in range(200)]
+    ends = [rng.randrange(2, VOCABULARY) for _ in rows]
+    logits = logs(rows)
+    for row, end in zip(logits, ends):
+        row[end:] = [-200.0] * (VOCABULARY - end)
+    expect(
+        draw(student, logits, [almost_one] * len(rows), 1.0),
+        Tensor(end - 1 for end in ends),
+        (Tensor([VOCABULARY - 1] * len(rows)), "these are the last tokens, whose probability is 0"),
     )
 
 
@@ -108,7 +123,7 @@ def test_the_temperature_divides_the_logits(student, rng):
         chosen = draw(student, logs(rows, temperature), uniform, temperature)
         expect(
             chosen,
-            tokens,
+            Tensor(tokens),
             (draw(student, logs(rows, temperature), uniform, 1.0), "the temperature is ignored"),
             (draw(student, logs(rows, temperature), uniform, 1 / temperature), "it multiplies"),
         )
@@ -121,7 +136,7 @@ def test_at_temperature_zero_the_most_likely_token_is_taken_whatever_the_number(
     likely = [row.index(max(row)) for row in rows]
     for _ in range(2):
         uniform = [rng.random() for _ in rows]
-        expect(draw(student, logs(rows), uniform, 0), likely)
+        expect(draw(student, logs(rows), uniform, 0), Tensor(likely))
 
 
 @points(1)
@@ -131,4 +146,4 @@ def test_a_constant_that_is_added_to_the_logits_changes_nothing(student, rng):
     uniform = [inside(rng, row, token) for row, token in zip(rows, tokens)]
     for constant in (-150.0, 0.0, 150.0):
         logits = Tensor([[logit + constant for logit in row] for row in logs(rows)])
-        expect(draw(student, logits, uniform, 1.0), tokens)
+        expect(draw(student, logits, uniform, 1.0), Tensor(tokens))

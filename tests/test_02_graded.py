@@ -3,7 +3,7 @@
 from lib import text
 
 import pytest
-from grading import expect, points
+from grading import expect, fail, points
 
 pytestmark = pytest.mark.stage02
 
@@ -117,11 +117,13 @@ def test_a_verdict_says_of_both_kinds_of_tests_whether_all_passed(student, rng):
     for public in (None, make_failure(rng)):
         for hidden in (None, make_failure(rng)):
             verdict = student.make_verdict([public, hidden], 300)
+            if getattr(verdict, "kind", "") != "Verdict":
+                fail(f"expected: a Verdict, for its callers use its fields\ngot:      {verdict!r}")
             expect(
-                verdict[:2] if isinstance(verdict, (list, tuple)) else verdict,
-                [public is None, hidden is None],
-                ([public is not None, hidden is not None], "None says that all tests passed"),
-                ([hidden is None, public is None], "public comes first"),
+                verdict[:2],
+                (public is None, hidden is None),
+                ((public is not None, hidden is not None), "None says that all tests passed"),
+                ((hidden is None, public is None), "public comes first"),
             )
 
 

@@ -34,15 +34,13 @@ def make_problem(rng, right, wrong):
     return [[rng.uniform(-2, 3) for _ in range(n)] for n in (right, wrong)]
 
 
-def arguments(problems, rng=None):
-    """[(scores of correct ones, of wrong ones), …] → scores, labels, owners, as tensors."""
+def arguments(problems, rng):
+    """[(scores of correct ones, of wrong ones), …] → scores, labels, owners, in any order."""
     rows = []
-    for owner, (right, wrong) in enumerate(problems):
-        rows += [(score, 1, 5 + owner) for score in right] + [
-            (score, 0, 5 + owner) for score in wrong
-        ]
-    if rng:
-        rng.shuffle(rows)
+    owners = rng.sample([0, *rng.sample(range(1, 90), len(problems) - 1)], len(problems))
+    for owner, (right, wrong) in zip(owners, problems):
+        rows += [(score, 1, owner) for score in right] + [(score, 0, owner) for score in wrong]
+    rng.shuffle(rows)
     scores, labels, owners = zip(*rows)
     return Tensor(scores), Tensor(labels), Tensor(owners)
 
@@ -51,7 +49,7 @@ def arguments(problems, rng=None):
 def test_one_pair_costs_minus_log_sigma_of_its_gap(student, rng):
     for _ in range(3):
         right, wrong = rng.uniform(-3, 3), rng.uniform(-3, 3)
-        scores, labels, owners = arguments([([right], [wrong])])
+        scores, labels, owners = arguments([([right], [wrong])], rng)
         add = pull(scores)
         expect(
             student.bt_loss(scores, labels, owners),
@@ -86,7 +84,7 @@ def test_the_loss_is_a_mean_over_the_pairs_of_a_problem_and_then_over_problems(s
 def test_a_problem_whose_programs_are_all_of_one_kind_has_no_pair(student, rng):
     both = make_problem(rng, 2, 2)
     only_wrong, only_right = make_problem(rng, 0, 3), make_problem(rng, 2, 0)
-    scores, labels, owners = arguments([only_wrong, both, only_right])
+    scores, labels, owners = arguments([only_wrong, both, only_right], rng)
     loss = mean(pair_losses(*both))
     expect(
         student.bt_loss(scores, labels, owners),
@@ -100,23 +98,27 @@ def test_a_problem_whose_programs_are_all_of_one_kind_has_no_pair(student, rng):
 @points(1)
 def test_the_gradient_lifts_the_correct_program_and_lowers_the_wrong_one(student, rng):
     right, wrong = rng.uniform(0.5, 1), rng.uniform(1, 1.5)
-    scores, labels, owners = arguments([([right], [wrong])])
+    scores, labels, owners = arguments([([right], [wrong])], rng)
     _, gradient = student.bt_loss(scores, labels, owners, gradient=0)
     slope = 1 / (1 + math.exp(right - wrong))  # σ(− gap)
     lost = "the pairs have lost their gradient: keep them tensors, no .item(), no float()"
+
+    def in_order(of_right, of_wrong):
+        return [of_right if label else of_wrong for label in labels]
+
     expect(
         gradient,
-        [-slope + 1e-3 * right, slope + 1e-3 * wrong],
-        ([1e-3 * right, 1e-3 * wrong], lost),
+        in_order(-slope + 1e-3 * right, slope + 1e-3 * wrong),
+        (in_order(1e-3 * right, 1e-3 * wrong), lost),
         (None, lost),
-        ([slope + 1e-3 * right, -slope + 1e-3 * wrong], "the sign: it lifts the wrong program"),
+        (in_order(slope + 1e-3 * right, -slope + 1e-3 * wrong), "the sign: it lifts the wrong one"),
     )
 
 
 @points(1)
 def test_scores_far_apart_give_no_infinity(student, rng):
     for gap in (200.0 + rng.random(), -200.0 - rng.random()):
-        scores, labels, owners = arguments([([gap], [0.0])])
+        scores, labels, owners = arguments([([gap], [0.0])], rng)
         hint = "exp overflows: softplus(−gap) is the same and does not"
         expect(
             student.bt_loss(scores, labels, owners),
@@ -136,38 +138,58 @@ def shuffled(rng, rows):
     return list(scores), list(labels)
 
 
+def by_hand(labels):
+    """The share of pairs in order, for programs from the best to the worst."""
+    right = [k for k, label in enumerate(labels) if label]
+    wrong = [k for k, label in enumerate(labels) if not label]
+    return sum(r < w for r in right for w in wrong) / (len(right) * len(wrong))
+
+
 @points(2)
 def test_it_is_the_share_of_pairs_in_which_the_correct_program_scores_higher(student, rng):
-    # From the best to the worst: right, wrong, right, wrong, wrong. Of 2 · 3 pairs 5 are in order.
-    levels = sorted((rng.uniform(-9, 9) for _ in range(5)), reverse=True)
-    scores, labels = shuffled(rng, list(zip(levels, [1, 0, 1, 0, 0])))
-    expect(
-        student.pairwise_accuracy(scores, labels),
-        5 / 6,
-        (1 / 6, "the wrong program should not win"),
-        (1.0, "this only looks at the best program"),
-        (5 / 20, "pairs are of a correct and a wrong program, and each counts once"),
-        (5 / 10, "pairs of two correct or two wrong programs do not count"),
-        (5, "a share: divide by the number of pairs"),
-    )
-    expect(student.pairwise_accuracy([-level for level in scores], labels), 1 / 6)
+    for _ in range(5):
+        # From the best to the worst, with a wrong one and then a correct one somewhere.
+        count = rng.randrange(5, 12)
+        labels = rng.sample([1, 0, 1, 0, 0, *rng.choices([0, 1], k=count - 5)], count)
+        levels = sorted((rng.uniform(-9, 9) for _ in labels), reverse=True)
+        share = by_hand(labels)
+        pairs = sum(labels) * (count - sum(labels))
+        scores, shuffled_labels = shuffled(rng, list(zip(levels, labels)))
+        expect(
+            student.pairwise_accuracy(scores, shuffled_labels),
+            share,
+            (1 - share, "the wrong program should not win"),
+            (float(labels[0]), "this only looks at the best program"),
+            (share * pairs, "a share: divide by the number of pairs"),
+            (share * pairs / count**2, "pairs are of a correct and a wrong program"),
+            (share * pairs / (count * (count - 1) / 2), "pairs of one kind do not count"),
+        )
 
 
 @points(1)
 def test_a_tie_is_half_a_success(student, rng):
-    level = rng.uniform(-5, 5)
-    scores, labels = shuffled(rng, [(level, 1), (level, 0), (level - 1, 1), (level, 1)])
-    expect(
-        student.pairwise_accuracy(scores, labels),
-        1 / 3,
-        (0.0, "a tie is half a success, not none"),
-        (2 / 3, "a tie is half a success, not a whole one"),
-    )
+    for _ in range(3):
+        # Of so many correct and wrong programs all tie, and a correct one is below them.
+        right, wrong = rng.randrange(1, 5), rng.randrange(1, 5)
+        level = rng.uniform(-5, 5)
+        rows = [(level, 1)] * right + [(level, 0)] * wrong + [(level - 1, 1)]
+        share = right / (right + 1)
+        expect(
+            student.pairwise_accuracy(*shuffled(rng, rows)),
+            share / 2,
+            (0.0, "a tie is half a success, not none"),
+            (share, "a tie is half a success, not a whole one"),
+        )
 
 
 @points(1)
 def test_without_both_kinds_there_is_no_accuracy(student, rng):
-    level = rng.random()
-    expect(student.pairwise_accuracy([level, 0.0], [1, 1]), None)
-    expect(student.pairwise_accuracy([level, 0.0], [0, 0]), None)
-    expect(student.pairwise_accuracy([level, -1.0], [1, 0]), 1.0)
+    for _ in range(6):
+        scores = [rng.random() for _ in range(rng.randrange(2, 6))]
+        label = rng.randrange(2)
+        labels = [label] * len(scores)
+        expect(student.pairwise_accuracy(scores, labels), None)
+        # One of the other kind, at the top.
+        best = scores.index(max(scores))
+        labels[best] = 1 - label
+        expect(student.pairwise_accuracy(scores, labels), 1.0 - label)

@@ -18,6 +18,10 @@ def make_example(rng, prompt, completion):
     return [rng.randrange(3, 400) for _ in range(prompt + completion)], completion
 
 
+def tensors(ids, targets):
+    return Tensor(ids), Tensor(targets)
+
+
 @points(2)
 def test_the_targets_are_the_completion_and_nothing_else(student, rng):
     # All of one length: no padding.
@@ -30,14 +34,17 @@ def test_the_targets_are_the_completion_and_nothing_else(student, rng):
     without_end = [row[:-1] + [NO_LOSS] for row in expected]
     expect(
         student.collate(examples),
-        (everything, expected),
+        tensors(everything, expected),
         (
-            (everything, everything),
+            tensors(everything, everything),
             "the loss covers prompt tokens: the model imitates its failures",
         ),
-        ((everything, prompts), "this is the prompt: the loss is on the completion"),
-        ((everything, shifted), "do not shift: targets stand where their ids stand"),
-        ((everything, without_end), "the end token is a target: the model must learn to stop"),
+        (tensors(everything, prompts), "this is the prompt: the loss is on the completion"),
+        (tensors(everything, shifted), "do not shift: targets stand where their ids stand"),
+        (
+            tensors(everything, without_end),
+            "the end token is a target: the model must learn to stop",
+        ),
     )
 
 
@@ -57,10 +64,16 @@ def test_shorter_examples_are_padded_on_the_right_and_padding_carries_no_loss(st
     no_padding = [[NO_LOSS] * (width - n) + own[len(own) - n :] for own, n in examples]
     expect(
         student.collate(examples),
-        (ids, targets),
-        ((ids, zeros), "padding carries loss: its target must be NO_LOSS, not 0"),
-        ((left, no_padding), "pad on the right: on the left, every position would be another"),
-        ((ids, no_padding), "the completion ends before the padding, not at the end of the row"),
+        tensors(ids, targets),
+        (tensors(ids, zeros), "padding carries loss: its target must be NO_LOSS, not 0"),
+        (
+            tensors(left, no_padding),
+            "pad on the right: on the left, every position would be another",
+        ),
+        (
+            tensors(ids, no_padding),
+            "the completion ends before the padding, not at the end of the row",
+        ),
     )
 
 

@@ -24,94 +24,145 @@ def candidate(rng, public=False, hidden=False, score=0.0):
 # ── pick ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def coin_of(rng, index, count):
+    """A coin that says this candidate."""
+    return (index + rng.uniform(0.05, 0.95)) / count
+
+
+def places(rng, count, wanted):
+    """So many different places above 0, in ascending order."""
+    return sorted(rng.sample(range(1, count), wanted))
+
+
 @points(1)
 def test_random_takes_the_candidate_that_the_coin_says(student, rng):
-    candidates = [candidate(rng, public=k == 0, score=-float(k)) for k in range(7)]
-    for k in (1, 3, 6):
-        coin = (k + rng.uniform(0.05, 0.95)) / 7
-        expect(student.pick("Random", candidates, coin), k)
+    for _ in range(3):
+        count = rng.randrange(5, 12)
+        candidates = [candidate(rng, public=k == 0, score=-float(k)) for k in range(count)]
+        (index,) = places(rng, count, 1)
+        expect(student.pick("Random", candidates, coin_of(rng, index, count)), index)
 
 
 @points(1)
 def test_lv_takes_the_highest_score_and_of_equals_the_first(student, rng):
-    level = rng.uniform(-5, 5)
-    scores = [level - 1, level - 2, level + 1, level, level + 1]
-    candidates = [candidate(rng, public=k == 3, score=score) for k, score in enumerate(scores)]
-    expect(
-        student.pick("LV", candidates, rng.random()),
-        2,
-        (4, "of equals the first"),
-        (1, "the highest score, not the lowest"),
-        (3, "LV does not look at public tests"),
-    )
+    for _ in range(3):
+        count = rng.randrange(6, 12)
+        first, equal = places(rng, count, 2)
+        low, passing = rng.sample([k for k in range(count) if k not in (first, equal)], 2)
+        scores = [rng.uniform(-5, 5) for _ in range(count)]
+        scores[first] = scores[equal] = 6.0
+        scores[low] = -6.0
+        candidates = [candidate(rng, k == passing, score=scores[k]) for k in range(count)]
+        expect(
+            student.pick("LV", candidates, rng.random()),
+            first,
+            (equal, "of equals the first"),
+            (low, "the highest score, not the lowest"),
+            (passing, "LV does not look at public tests"),
+        )
 
 
 @points(2)
 def test_pt_takes_the_first_that_passes_the_public_tests_or_a_random_one(student, rng):
-    passing = (2, 4)
-    candidates = [candidate(rng, k in passing, score=float(k)) for k in range(6)]
-    coin = 0.9
-    expect(
-        student.pick("PT", candidates, coin),
-        2,
-        (4, "the FIRST that passes"),
-        (5, "a candidate passes the public tests: it comes before chance and scores"),
-    )
-    failing = [candidate(rng, score=score) for score in (0.0, 9.0, 0.0, 0.0)]
-    coin = (2 + rng.random()) / 4
-    expect(
-        student.pick("PT", failing, coin),
-        2,
-        (0, "if none passes, Random decides, by the coin"),
-        (1, "if none passes, Random decides: PT knows no scores"),
-    )
+    for _ in range(3):
+        count = rng.randrange(6, 12)
+        first, later, liked, random = rng.sample(range(1, count), 4)
+        first, later = min(first, later), max(first, later)
+        passing = (first, later)
+        candidates = [candidate(rng, k in passing, score=float(k == liked)) for k in range(count)]
+        expect(
+            student.pick("PT", candidates, coin_of(rng, random, count)),
+            first,
+            (later, "the FIRST that passes"),
+            (random, "a candidate passes the public tests: that comes before chance"),
+            (liked, "a candidate passes the public tests: that comes before scores"),
+        )
+        failing = [candidate(rng, score=float(k == liked)) for k in range(count)]
+        expect(
+            student.pick("PT", failing, coin_of(rng, random, count)),
+            random,
+            (0, "if none passes, Random decides, by the coin"),
+            (liked, "if none passes, Random decides: PT knows no scores"),
+        )
 
 
 @points(2)
 def test_pt_lv_takes_the_favourite_of_those_that_pass_or_of_all(student, rng):
-    level = rng.uniform(-5, 5)
-    scores = [level + 9, level, level + 2, level + 1, level + 2]
-    candidates = [candidate(rng, k > 0, score=score) for k, score in enumerate(scores)]
-    expect(
-        student.pick("PT+LV", candidates, rng.random()),
-        2,
-        (0, "only candidates that pass the public tests may be picked"),
-        (1, "of those that pass, the favourite of R_φ, not the first"),
-        (4, "of equals the first"),
-    )
-    failing = [candidate(rng, score=score) for score in (level, level - 1, level + 1)]
-    hint = "if none passes it is LV: the favourite of all"
-    expect(student.pick("PT+LV", failing, 0.0), 2, (0, hint), (1, hint))
+    for _ in range(3):
+        count = rng.randrange(6, 12)
+        early, best, equal = places(rng, count, 3)
+        (liked,) = rng.sample([k for k in range(count) if k not in (early, best, equal)], 1)
+        level = rng.uniform(-5, 5)
+        scores = [level - rng.uniform(2, 3) for _ in range(count)]
+        scores[liked] = level + 1
+        scores[early] = level - 1
+        scores[best] = scores[equal] = level
+        passing = (early, best, equal)
+        candidates = [candidate(rng, k in passing, score=scores[k]) for k in range(count)]
+        expect(
+            student.pick("PT+LV", candidates, rng.random()),
+            best,
+            (liked, "only candidates that pass the public tests may be picked"),
+            (early, "of those that pass, the favourite of R_φ, not the first"),
+            (equal, "of equals the first"),
+        )
+        failing = [candidate(rng, score=score) for score in scores]
+        random = rng.choice([k for k in range(count) if k != liked])
+        hint = "if none passes it is LV: the favourite of all"
+        picked = student.pick("PT+LV", failing, coin_of(rng, random, count))
+        expect(picked, liked, (0, hint), (random, hint))
 
 
 @points(2)
 def test_the_oracle_takes_a_correct_program_and_else_one_that_fails_openly(student, rng):
-    kinds = {"wrong": (False, False), "half": (True, False), "right": (True, True)}
+    wrong, half, odd, right = (False, False), (True, False), (False, True), (True, True)
+    false_pass = "this passes the public tests and fails hidden ones: the episode would end, wrong"
 
-    def ask(*names, scores=(3.0, 2.0, 1.0, 0.0)):
-        candidates = [candidate(rng, *kinds[name], score) for name, score in zip(names, scores)]
-        return student.pick("oracle", candidates, rng.random())
+    def ask(outcomes):
+        # R_φ likes the first best.
+        rows = [candidate(rng, *outcome, -float(k)) for k, outcome in enumerate(outcomes)]
+        return student.pick("oracle", rows, rng.random())
 
-    half = "this passes the public tests and fails hidden ones: the episode would stop, wrong"
-    expect(ask("half", "wrong", "right", "right"), 2, (0, half), (1, "a correct one is there"))
-    expect(ask("half", "half", "wrong", "wrong"), 2, (0, half))
-    # Hidden tests alone do not make a program correct.
-    odd = [candidate(rng, False, True), candidate(rng, True, True)]
-    expect(student.pick("oracle", odd, 0.0), 1, (0, "R asks for public AND hidden tests"))
-    expect(ask("half", "half"), 0)
+    for _ in range(3):
+        count = rng.randrange(5, 10)
+        outcomes = [half, *rng.choices([wrong, half, odd], k=count - 1)]
+        first, later = places(rng, count, 2)
+        # Nothing is correct: the first that fails openly.
+        outcomes[first] = wrong
+        outcomes[1:first] = [half] * (first - 1)
+        expect(ask(outcomes), first, (0, false_pass))
+        # Hidden tests alone do not make a program correct.
+        outcomes[first] = odd
+        outcomes[later] = right
+        expect(
+            ask(outcomes),
+            later,
+            (first, "R asks for public AND hidden tests"),
+            (0, false_pass),
+        )
+        # Two that are correct: the first of them.
+        outcomes[first] = right
+        expect(ask(outcomes), first, (later, "of equals the first"), (0, false_pass))
+    expect(ask([half, half]), 0)
 
 
 @points(2)
 def test_no_rule_but_the_oracle_reads_hidden_results(student, rng):
-    coin = (1 + rng.random()) / 4
-    public = [False, False, True, True]
-    expected = {"Random": 1, "LV": 3, "PT": 2, "PT+LV": 3}
-    for rule, index in expected.items():
-        for correct in range(4):
-            candidates = [candidate(rng, public[k], k == correct, score=float(k)) for k in range(4)]
-            picked = student.pick(rule, candidates, coin)
-            leak = f"{rule} has read hidden results"
-            expect(picked, index, *((other, leak) for other in {correct} - {index}))
+    for _ in range(2):
+        count = rng.randrange(4, 9)
+        random, first, liked = rng.sample(range(1, count), 3)
+        first, liked = min(first, liked), max(first, liked)
+        expected = {"Random": random, "LV": liked, "PT": first, "PT+LV": liked}
+        for rule in rng.sample(list(expected), 4):
+            for correct in range(count):
+                rows = [
+                    candidate(rng, k in (first, liked), k == correct, float(k == liked))
+                    for k in range(count)
+                ]
+                picked = student.pick(rule, rows, coin_of(rng, random, count))
+                leak = f"{rule} has read hidden results"
+                others = {correct} - {expected[rule]}
+                expect(picked, expected[rule], *((other, leak) for other in others))
 
 
 # ── episode ──────────────────────────────────────────────────────────────────────────────────────
@@ -129,9 +180,11 @@ def said(candidates, index):
 
 @points(3)
 def test_the_state_grows_by_the_pick_and_its_feedback_and_by_nothing_else(student, rng):
-    turns = [turn_of(rng, 3, best) for best in (2, 0, 1)]
-    states, picks, has_ended = student.drive("episode", ("LV", "real", [0.5] * 3), turns)
-    first, second = said(turns[0], 2), said(turns[1], 0)
+    variant = rng.choice(["real", "swapped", "failed", "removed"])
+    bests = [rng.randrange(1, 3), *rng.choices(range(3), k=2)]
+    turns = [turn_of(rng, 3, best) for best in bests]
+    states, picks, has_ended = student.drive("episode", ("LV", variant, [0.1] * 3), turns)
+    first, second = said(turns[0], bests[0]), said(turns[1], bests[1])
     every = [(c["completion"], c["feedback"]) for c in turns[0]]
     expect(
         states,
@@ -144,45 +197,57 @@ def test_the_state_grows_by_the_pick_and_its_feedback_and_by_nothing_else(studen
         ),
         ([[], [], []], "s_{t+1} holds the pick and its feedback"),
     )
-    expect((picks, has_ended), ([2, 0, 1], True))
+    expect((picks, has_ended), (bests, True))
+
+    # What an episode hears instead in a control is handed to it as feedback: it goes in like any.
+    for variant in ("real", "swapped", "failed", "removed"):
+        states, _, _ = student.drive("episode", ("LV", variant, [0.1] * 2), turns[:2])
+        hint = f'only "fresh" forgets: the variant "{variant}" grows like "real"'
+        expect(states, [[], [first]], ([[], []], hint))
 
 
 @points(2)
 def test_an_episode_stops_at_a_public_pass_whatever_the_hidden_tests_say(student, rng):
     for hidden in (False, True):
-        turns = [turn_of(rng, 3, 1, hidden=True), turn_of(rng, 3, 0)]
-        turns[1][2].update(public_passed=True, hidden_passed=hidden, feedback="")
-        arguments = ("PT", "real", [0.9, 0.1, 0.1])
-        states, picks, has_ended = student.drive("episode", arguments, turns)
+        # At the last of some turns a candidate passes. Hidden tests alone pass before.
+        count = rng.randrange(2, 5)
+        index, random = rng.sample(range(4), 2)
+        turns = [turn_of(rng, 4, 1, hidden=True) for _ in range(count)]
+        turns[-1][index].update(public_passed=True, hidden_passed=hidden, feedback="")
+        coins = [coin_of(rng, random, 4)] * (count + 2)
+        states, picks, has_ended = student.drive("episode", ("PT", "real", coins), turns)
         if not has_ended:
-            fail(
-                "expected: the episode ends, for its pick passes the public tests\n"
-                "got:      another state\nhint:     only PUBLIC tests may stop it"
-            )
+            hint = "a pick that passes the PUBLIC tests ends an episode, whatever else it does"
+            fail(f"expected: the episode ends\ngot:      another state\nhint:     {hint}")
         hint = "it stopped at turn 1: only PUBLIC tests stop an episode, no hidden ones"
-        expect(picks, [2, 2], ([2], hint), (2, "return the picks of all turns"))
-        expect(states, [[], [said(turns[0], 2)]])
+        expected = [random] * (count - 1) + [index]
+        expect(picks, expected, ([random], hint), (index, "return the picks of all turns"))
+        expect(len(states), count)
 
 
 @points(1)
 def test_an_episode_has_one_turn_for_each_coin(student, rng):
     for count in (1, 2, 4):
-        # The coins say candidate 1, 2, 1, 2: a new one each turn.
-        coins = [(1 + turn % 2 + rng.uniform(0.1, 0.9)) / 3 for turn in range(count)]
+        # A coin for each turn, and each says another candidate than the one before.
+        expected = [rng.randrange(3)]
+        while len(expected) < count:
+            expected.append((expected[-1] + rng.randrange(1, 3)) % 3)
+        coins = [coin_of(rng, index, 3) for index in expected]
         turns = [turn_of(rng, 3, 0) for _ in range(count)]
         states, picks, has_ended = student.drive("episode", ("Random", "real", coins), turns)
-        expected = [1 + turn % 2 for turn in range(count)]
         hint = "each turn has its own coin"
-        expect((picks, has_ended), (expected, True), (([1] * count, True), hint))
+        expect((picks, has_ended), (expected, True), ((expected[:1] * count, True), hint))
         expect(len(states), count)
 
 
 @points(1)
 def test_in_the_variant_fresh_every_state_is_that_of_turn_1(student, rng):
-    turns = [turn_of(rng, 2, 1) for _ in range(3)]
+    bests = [1, *rng.choices(range(3), k=2)]
+    turns = [turn_of(rng, 3, best) for best in bests]
     states, picks, _ = student.drive("episode", ("LV", "fresh", [0.0] * 3), turns)
-    expect(states, [[], [], []])
-    expect(picks, [1, 1, 1])
+    grown = [[], [said(turns[0], 1)], [said(turns[0], 1), said(turns[1], bests[1])]]
+    expect(states, [[], [], []], (grown, "a fresh episode starts every turn from x alone"))
+    expect(picks, bests)
 
 
 # ── recovery ─────────────────────────────────────────────────────────────────────────────────────
@@ -192,16 +257,20 @@ FAILED, HALF, RIGHT = (False, False), (True, False), (True, True)
 
 @points(2)
 def test_recovery_is_the_next_turn_beside_fresh_samples(student, rng):
-    fresh = [False, *(k < 3 for k in range(rng.randrange(5, 9)))]
-    rate = 3 / (len(fresh) - 1)
-    all_of_them = 3 / len(fresh)
+    others = [True, False, *(rng.random() < 0.5 for _ in range(rng.randrange(3, 8)))]
+    fresh = [False, *rng.sample(others, len(others))]
+    rate = sum(fresh) / (len(fresh) - 1)
+    all_of_them = sum(fresh) / len(fresh)
     counted = "the first sample is the one that the episode began with: it is known to have failed"
-    for picks, turn, repaired in (([FAILED, RIGHT], 1, 1.0), ([FAILED, FAILED, RIGHT], 2, 1.0)):
+    for _ in range(3):
+        turn = rng.randrange(1, 4)
+        repaired = float(rng.random() < 0.5)
+        picks = [FAILED] * turn + [RIGHT if repaired else FAILED]
         expect(
             student.recovery(picks, fresh, turn),
             (repaired, rate),
             ((repaired, all_of_them), counted),
-            ((0.0, rate), "the list counts from 0: turn t + 1 is at index t"),
+            ((1 - repaired, rate), "the list counts from 0: turn t + 1 is at index t"),
             ((rate, repaired), "first the episode, then the fresh samples"),
         )
     half = "a public pass is not a correct program"
@@ -212,13 +281,17 @@ def test_recovery_is_the_next_turn_beside_fresh_samples(student, rng):
 def test_an_episode_that_is_over_has_nothing_to_recover(student, rng):
     fresh = [False, True, *(rng.random() < 0.5 for _ in range(3))]
     over = "the episode was over after turn t: there is no turn t + 1, and no 0 in its place"
-    for picks, turn in (([RIGHT], 1), ([FAILED, HALF], 2)):
+    for end in (RIGHT, HALF):
+        turn = rng.randrange(1, 4)
+        picks = [FAILED] * (turn - 1) + [end]
         expect(
             student.recovery(picks, fresh, turn),
             (NAN, NAN),
             ((0.0, sum(fresh[1:]) / 4), over),
             ((0.0, 0.0), over),
         )
+    # It goes on: then there is.
+    expect(student.recovery([*picks, FAILED], [False, True], turn), (0.0, 1.0))
 
 
 @points(1)

@@ -175,7 +175,8 @@ def test_the_student_version_lacks_the_solutions_and_has_the_rest(versions):
         )
     names = {path.name for path in version.rglob("*")}
     assert {"run_all.sh", "README.md", "test_04_graded.py", "assignment.md"} <= names
-    assert not {"mutants.py", "test_course.py", ".git", "__pycache__"} & names
+    hidden = {"mutants.py", "test_course.py", "make_student.py", ".git", ".github", "__pycache__"}
+    assert not hidden & names
 
 
 def test_answers_are_for_instructors(versions, tmp_path):
@@ -191,8 +192,29 @@ def test_answers_are_for_instructors(versions, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "handout, line, words",
+    [
+        ("<!-- BEGIN SOLUTION -->\nx\n<!-- BEGIN SOLUTION -->\n", 3, "END SOLUTION"),
+        ("x\n<!-- END SOLUTION -->\n", 2, "BEGIN SOLUTION"),
+        ("<!-- BEGIN SOLUTION -->\nx\n", 1, "does not end"),
+        ("<!--BEGIN SOLUTION-->\nx\n<!--END SOLUTION-->\n", 1, "<!--BEGIN"),
+        ("<!-- BEGIN SOLUTION --> \nx\n<!-- END SOLUTION -->\n", 1, "BEGIN SOLUTION"),
+    ],
+)
+def test_an_answer_whose_marker_is_out_of_place_is_refused(refused, handout, line, words):
+    refused(lambda: make_student.without_answers(handout), f"assignment.md, line {line}:", words)
+
+
+def test_a_function_that_the_handout_does_not_list_is_refused(refused):
+    table = "| 04 | `best_step` | the expert | 6 |\n| 04 | `relabel` | Eq. 5 | 5 |\n"
+    make_student.check_table(table, {("04", "best_step"), ("04", "relabel")})
+    for functions in ({("04", "best_step")}, {("04", "best_step"), ("04", "by_problem")}):
+        refused(lambda names=functions: make_student.check_table(table, names), "stage 04")
+
+
+@pytest.mark.parametrize(
     "flags, words",
-    [(["--stages", "03,7"], "'7' is none of 01, 02"), (["--stages", "03"], "exists")],
+    [(["--stages", "03,7"], "'07' is none of 01, 02"), (["--stages", "03"], "exists")],
 )
 def test_a_bad_flag_is_refused_in_one_line(tmp_path, flags, words):
     out = tmp_path if "exists" in words else tmp_path / "out"
@@ -298,6 +320,36 @@ def calls_of(number, name):
     return functions - {"drive"}
 
 
+class Recorder:
+    """A student whose answers are kept, or one who gives the answers that were kept."""
+
+    def __init__(self, student=None, answers=()):
+        self.student = student
+        self.answers = list(answers)
+
+    def __getattr__(self, name):
+        return lambda *args, **more: self.answer(name, args, more)
+
+    def answer(self, name, args, more):
+        if self.student:
+            self.answers.append(getattr(self.student, name)(*args, **more))
+            return self.answers[-1]
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_answers_that_are_known_by_heart_are_worth_little_under_another_seed(desk, number):
+    desk.put(number, os.path.join(ROOT, f"{STAGES[number - 1]}.py"))
+    by_heart = 0
+    for name, (test, worth) in TESTS[number].items():
+        recorder = Recorder(desk.students[number])
+        assert run_test(test, recorder, random.Random(f"0 {name}")) is None
+        parrot = Recorder(answers=recorder.answers)
+        if run_test(test, parrot, random.Random(f"1 {name}")) is None:
+            by_heart += worth
+    assert by_heart <= 0.1 * sum(worth for _, worth in TESTS[number].values())
+
+
 # ── Points ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -371,6 +423,35 @@ def test_another_folder_is_graded_by_the_tests_of_this_one(versions, tmp_path):
         assert f"stage 04: 0 of {FULL[4]}" in run.stdout
 
 
+def test_a_stage_that_was_not_handed_in_is_told(tmp_path):
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "04_relabel.py").write_text(source_of(4))
+    results, run = run_grader(folder, tmp_path, "-m", "stage02 or stage04")
+    assert (earned(results, 2), earned(results, 4)) == ((0, FULL[2]), (FULL[4], FULL[4]))
+    missing = [test for test in results["tests"] if not test["score"]]
+    assert all("02_execute.py was not handed in" in test["output"] for test in missing)
+    assert all("Traceback" not in test["output"] for test in missing)
+    assert f"graded: {folder}" in run.stdout
+
+
+def test_a_path_is_that_of_the_caller(tmp_path, versions):
+    """tests/run.sh works in the checkout, and is called from anywhere."""
+    version = versions("04")
+    command = ["bash", os.path.join(ROOT, "tests", "run.sh"), "-m", "stage04"]
+    command += ["-p", "no:cacheprovider", "--repo", ".", "--gradescope", "out.json"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=version)
+    assert f"stage 04: 0 of {FULL[4]}" in run.stdout, run.stderr
+    assert json.loads((version / "out.json").read_text())["score"] == 0
+
+
+def test_a_stage_that_does_not_exist_is_refused():
+    command = [sys.executable, "-m", "pytest", "-m", "stage4"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 4
+    assert "there is no stage4" in run.stderr
+
+
 def test_other_inputs_by_another_seed(tmp_path):
     for seed in ("1", "autumn"):
         results, run = run_grader(ROOT, tmp_path, "-m", "stage04 or stage02", "--seed", seed)
@@ -403,6 +484,7 @@ def test_stages_02_and_04_are_graded_without_torch(desk, tmp_path):
 WRONG = "    return True"  # of `reward`: its test must fail
 RIGHT = SOLUTIONS[2]["reward"]
 FORGED = '{"score": 1000, "tests": []}'
+BOM = "\ufeff"
 HOSTILE = {
     "exits as it is imported": ("import os; os._exit(0)", RIGHT, 0),
     "exits politely as it is imported": ("raise SystemExit(0)", RIGHT, 0),
@@ -454,6 +536,29 @@ HOSTILE = {
         "    return Same()",
         FULL[2] - 2,
     ),
+    "looks for another version of the stage": (
+        "import gc\n"
+        "for f in gc.get_objects():\n"
+        "    if type(f).__name__ == 'function' and f.__module__ == __name__\\\n"
+        "            and f.__globals__ is not globals():\n"
+        "        globals()[f.__name__] = f\n",
+        "    return FOUND",
+        FULL[2] - 2,
+    ),
+    "raises half a surrogate": ("", r"    raise ValueError('\\ud800\\x00')", FULL[2] - 2),
+    "prints half a surrogate": (
+        "",
+        "    sys.stdout.buffer.write(bytes(range(256)))\n" + WRONG,
+        FULL[2] - 2,
+    ),
+    "returns a dictionary whose keys collide": (
+        "class Slow(dict):\n"
+        "    def items(self): return ((k * (2**61 - 1), 0) for k in range(300000))\n",
+        "    return Slow()",
+        FULL[2] - 2,
+    ),
+    "returns a number of 400 digits": ("", "    return 10**400", FULL[2] - 2),
+    "begins with a byte order mark": (BOM, RIGHT, FULL[2]),
     "returns 100 MB": ("", "    return 'x' * 10**8", FULL[2] - 2),
     "nests 100,000 lists": (
         "",
@@ -470,7 +575,8 @@ def test_a_hostile_submission_scores_what_its_code_is_worth(tmp_path, case):
     head = f"import os\nRESULTS = {str(results)!r}\nFORGED = {FORGED!r}\n{at_import}\n"
     folder = tmp_path / "submission"
     folder.mkdir()
-    (folder / "02_execute.py").write_text(head + replace_solution(2, "reward", solution))
+    text = head + replace_solution(2, "reward", solution)
+    (folder / "02_execute.py").write_text(BOM * (at_import == BOM) + text.replace(f"\n{BOM}", "\n"))
     (folder / "conftest.py").write_text("raise SystemExit('a conftest of theirs')")
     results.write_text(FORGED)
     begun = time.monotonic()
