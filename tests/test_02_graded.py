@@ -98,7 +98,7 @@ def test_a_program_is_correct_if_public_and_hidden_tests_pass(student, rng):
         (False, False): "this program fails everything",
         (True, True): "this program passes everything",
     }
-    for public, hidden in rng.sample(list(hints), 4):
+    for public, hidden in rng.sample(list(hints) * 3, 12):
         row = {"task_id": "p", "public_passed": public, "hidden_passed": hidden, "feedback": ""}
         right = public and hidden
         expect(bool(student.reward(row)), right, (not right, hints[public, hidden]))
@@ -114,17 +114,18 @@ def make_failure(rng):
 
 @points(1)
 def test_a_verdict_says_of_both_kinds_of_tests_whether_all_passed(student, rng):
-    for public in (None, make_failure(rng)):
-        for hidden in (None, make_failure(rng)):
-            verdict = student.make_verdict([public, hidden], 300)
-            if getattr(verdict, "kind", "") != "Verdict":
-                fail(f"expected: a Verdict, for its callers use its fields\ngot:      {verdict!r}")
-            expect(
-                verdict[:2],
-                (public is None, hidden is None),
-                ((public is not None, hidden is not None), "None says that all tests passed"),
-                ((hidden is None, public is None), "public comes first"),
-            )
+    outcomes = [None, make_failure(rng)]
+    combinations = [(public, hidden) for public in outcomes for hidden in outcomes]
+    for public, hidden in rng.sample(combinations * 3, 12):
+        verdict = student.make_verdict([public, hidden], 300)
+        if getattr(verdict, "kind", "") != "Verdict":
+            fail(f"expected: a Verdict, for its callers use its fields\ngot:      {verdict!r}")
+        expect(
+            verdict[:2],
+            (public is None, hidden is None),
+            ((public is not None, hidden is not None), "None says that all tests passed"),
+            ((hidden is None, public is None), "public comes first"),
+        )
 
 
 @points(2)
