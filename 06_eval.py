@@ -25,7 +25,7 @@ search  READS   problems.jsonl, π, and R_φ (of several verifiers the first pic
                  "task_id": "test-3", "turn": 1, "messages": […], "candidates": [{"code": …,
                  "score": 3.14, …}, …], "picked": 0, "programs_run": 5, …}
 report  READS   the folder of a run (or of several, one a seed)
-        WRITES  report.md and, beside it, report.svg
+        WRITES  report.md and, beside it, report.html and report.svg
 RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy \
             --name mucode-2 --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl

@@ -8,18 +8,19 @@ WIDTH, HEIGHT, LEGEND = 400, 300, 34
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
 
 
-def line_chart(panels, x_name):
+def line_chart(panels, ticks):
     """Panels side by side, one legend for all → the text of an SVG file.
 
-    panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at x = 1, 2, ….
-    All panels have the same lines.
+    panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at each of the
+    ticks, which are words. All panels have the same lines.
     """
     size = f'width="{WIDTH * len(panels)}" height="{HEIGHT + LEGEND}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">']
-    parts.append('<rect width="100%" height="100%" fill="white"/>')
+    style = 'font-family="sans-serif" fill="currentColor"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>']
+    parts.append('<rect class="paper" width="100%" height="100%" fill="white"/>')
     for column, (title, lines) in enumerate(panels.items()):
         parts.append(f'<g transform="translate({WIDTH * column} 0)" font-size="13">')
-        parts += draw_frame(title, x_name, len(next(iter(lines.values()))))
+        parts += draw_frame(title, ticks)
         for i, (name, estimates) in enumerate(lines.items()):
             # Side by side, so that the intervals of two lines do not cover each other.
             shift = 6 * (i - (len(lines) - 1) / 2)
@@ -41,17 +42,17 @@ def place(x, count, share):
     return round(across, 1), round(down, 1)
 
 
-def draw_frame(title, x_name, count):
+def draw_frame(title, ticks):
     """Title, grid and axes of a panel, from 0 to 100 %."""
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts = [f'<text x="{middle}" y="20" text-anchor="middle" font-weight="bold">{title}</text>']
     for percent in range(0, 101, 20):
-        _, y = place(1, count, percent / 100)
-        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#dddddd"/>')
+        _, y = place(1, 1, percent / 100)
+        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#888888" opacity="0.35"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{percent} %</text>')
-    for number in range(1, count + 1):
-        x, y = place(number, count, 0)
-        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{x_name} {number}</text>')
+    for number, tick in enumerate(ticks, 1):
+        x, y = place(number, len(ticks), 0)
+        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{tick}</text>')
     return parts
 
 

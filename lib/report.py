@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 
 from lib.chart import line_chart
-from lib.results import in_order, label, method_of, read_runs
-from lib.rows import finite, read_jsonl, stop, write_text
+from lib.page import make_page
+from lib.results import in_order, label, last_of_each, method_of, read_runs
+from lib.rows import count, finite, read_jsonl, stop, whole, write_text
 
 import numpy as np
 
@@ -42,9 +43,9 @@ def difference(results, first, second):
 
 
 def table(head, rows):
-    """A table in Markdown, or a line where a run has nothing for it (N = 1: nothing to pick)."""
+    """A table in Markdown, or nothing where a run has nothing for it (N = 1: nothing to pick)."""
     if not rows:
-        return "This run has nothing to compare here.\n"
+        return ""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
@@ -60,6 +61,39 @@ def contrasts(results, head, rows, since=1):
         ]
         lines.append([*words, *cells])
     return table([*head, *(f"turn {t}" for t in turns)], lines)
+
+
+# ── Verdicts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def answer(results, question, first, second, turn):
+    """A question that a difference answers: yes if it is above zero, no if it is below."""
+    gain = results.right[first][turn - 1] - results.right[second][turn - 1]
+    mean, low, high = (100 * value for value in results.estimate(gain))
+    word = "yes" if low > 0 else "no" if high < 0 else "inside the noise"
+    return f"{question} **{word}**, {mean:+.1f} [{low:+.1f}, {high:+.1f}] points"
+
+
+def verdicts(results, ours, one):
+    """What the run says in three sentences, as far as it was asked."""
+    turn = min(3, results.turns)
+    sentences = []
+    greedy = one._replace(temperature=0.0)
+    if ours != "base":
+        pair = (ours, greedy), ("base", greedy)
+        sentence = answer(results, f"Does {ours} beat its base?", *pair, turn)
+        sentences.append(f"{sentence} (greedy, after turn {turn}).")
+    swapped = (ours, one._replace(variant="swapped"))
+    if swapped in results.picks and turn > 1:
+        sentence = answer(results, "Does it read feedback?", (ours, one), swapped, 2)
+        sentences.append(f"{sentence} over hearing another problem's (N = 1, turn 2).")
+    for arm in results.arms(ours):
+        pair = (ours, arm), (ours, arm._replace(rule="PT"))
+        if arm.rule == "PT+LV" and pair[1] in results.picks:
+            sentence = answer(results, "Does the verifier earn its place?", *pair, turn)
+            sentences.append(f"{sentence} beside public tests alone (N = {arm.n}, turn {turn}).")
+            break
+    return sentences
 
 
 # ── Sections ─────────────────────────────────────────────────────────────────────────────────────
@@ -127,20 +161,26 @@ def rules_section(results, policies):
     return contrasts(results, ["policy", "difference"], rows)
 
 
-def candidates_section(results, policy):
-    """Accuracy at turn 1 by the number of candidates, for each rule and verifier (Figs. 3, 4)."""
+def by_candidates(results, policy):
+    """Accuracy at turn 1 by the number of candidates → (the numbers, {rule: its results})."""
     fewest = min(map(len, results.turn1[policy].values()))
     ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= fewest]
     with_verifier = [rule for rule in results.measures.RULES if "LV" in rule]
     lines = [(rule, rule, 0) for rule in results.measures.RULES if rule not in with_verifier]
     for which, path in enumerate(results.verifiers[policy]):
         lines += [(f"{rule}, {path}", rule, which) for rule in with_verifier]
-    rows = []
+    accuracies = {}
     for name, rule, which in lines:
         best_of = results.measures.best_of
-        accuracies = [results.over_problems(best_of, policy, rule, n, which) for n in ns]
-        rows.append([name, *(share(results, accuracy) for accuracy in accuracies)])
-    return table(["rule", *(f"N = {n}" for n in ns)], rows)
+        accuracies[name] = [results.over_problems(best_of, policy, rule, n, which) for n in ns]
+    return ns, accuracies
+
+
+def candidates_section(results, policy):
+    """Accuracy at turn 1 by the number of candidates, for each rule and verifier (Figs. 3, 4)."""
+    ns, accuracies = by_candidates(results, policy)
+    rows = [[name, *(share(results, a) for a in row)] for name, row in accuracies.items()]
+    return table(["rule", *(f"N = {n}" for n in ns)], rows if len(ns) > 1 else [])
 
 
 def feedback_section(results, policies, one):
@@ -161,6 +201,8 @@ def feedback_section(results, policies, one):
             mean, low, high = (100 * value for value in results.estimate(missed, weights=gain))
             cell = f"{mean:.0f} [{low:.0f}, {high:.0f}]"
         shares.append([*words, cell])
+    if not compared or results.turns < 2:
+        return ""
     return (
         contrasts(results, ["policy", "control"], compared, since=2)
         + f"\nOf the points gained from turn 1 to turn {results.turns}, the share (%) that the "
@@ -228,7 +270,7 @@ def training_section(run, measures):
     policies = in_order((os.path.basename(os.path.dirname(f)) for f in folders), measures)
     title = f"### {os.path.basename(os.path.abspath(run))}\n\n"
     if not policies:
-        return title + "Nothing was trained in this folder.\n"
+        return ""
     notes = {policy: {} for policy in policies}
     for policy in policies:
         for name, file in files.items():
@@ -264,6 +306,9 @@ def everything_section(results):
     return table(["policy", "rule", *turns, "tokens", "programs run"], rows)
 
 
+# ── Charts ───────────────────────────────────────────────────────────────────────────────────────
+
+
 def picture(results, policies):
     """Accuracy by turn with intervals: a panel for greedy, one for PT+LV, a line per policy."""
     panels = {}
@@ -272,7 +317,58 @@ def picture(results, policies):
             panel = panels.setdefault(f"problems solved, {label(arm)}", {})
             for policy in policies:
                 panel[policy] = [results.estimate(right) for right in results.right[policy, arm]]
-    return line_chart(panels, "turn")
+    return line_chart(panels, [f"turn {turn}" for turn in range(1, results.turns + 1)])
+
+
+def charts(results, policies, ours, run):
+    """The charts of the page: (heading, words, SVG), those that the run has something for."""
+    words = (
+        "The share of problems whose last program is correct; one that passed keeps its program."
+    )
+    drawn = [("Accuracy by turn", words, picture(results, policies))]
+
+    panels = {}
+    for policy in dict.fromkeys(["base", ours]):
+        ns, accuracies = by_candidates(results, policy)
+        own = {name.split(",")[0]: row for name, row in reversed(accuracies.items())}
+        panels[f"{policy}, turn 1"] = {
+            rule: [results.estimate(accuracy) for accuracy in own[rule]]
+            for rule in results.measures.RULES
+            if rule in own
+        }
+    if len(ns) > 1:
+        words = "The rule picks among the first N candidates. The oracle is the bound."
+        drawn.append(("Accuracy by N", words, line_chart(panels, [f"N = {n}" for n in ns])))
+
+    line = []
+    for policy in (names := [p for p in policies if results.verifiers[p]]):
+        line.append(results.estimate(results.over_problems(results.measures.pairwise, policy)))
+    if line:
+        words = (
+            "How often R_φ scores a correct program above a wrong one of its problem, among the "
+        )
+        words += "candidates of turn 1. Chance is 50 %."
+        chart = line_chart({"pairwise accuracy": {"its own verifier": line}}, names)
+        drawn.append(("The verifier's pairs", words, chart))
+
+    shares = wrong_labels(results.policies, run)
+    if shares:
+        words = "The share of labels that are wrong programs: no correct one was sampled yet."
+        ticks = [f"iteration {k}" for k in range(1, max(map(len, shares.values())) + 1)]
+        drawn.append(("Labels by iteration", words, line_chart({"wrong labels": shares}, ticks)))
+    return drawn
+
+
+def wrong_labels(policies, run):
+    """{method: [(share, share, share), …] by iteration} of the labels that are wrong programs."""
+    shares = {}
+    for policy in policies:
+        path = f"{run}/{policy}/examples.metrics.jsonl"
+        if os.path.exists(path):
+            (row,) = read_jsonl(path, dict(wrong=whole, examples=count))
+            of_policy = row["wrong"] / row["examples"]
+            shares.setdefault(method_of(policy), []).append((of_policy,) * 3)
+    return shares
 
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────
@@ -292,15 +388,18 @@ def write_report(runs, out, measures):
     results = read_runs(runs, measures)
 
     # The base and the last policy of each method. Ours is the first of these methods.
-    last = list({method_of(policy): policy for policy in results.policies}.values())
+    last = last_of_each(results.policies)
     ours = last[:2][-1]
     single = [arm for arm in results.arms("base") if arm.n == 1]
     one = next(arm for arm in single if arm.temperature > 0)
     several = len(runs) > 1
     picture_path = os.path.splitext(out)[0] + ".svg"
+    title = ", ".join(os.path.basename(os.path.abspath(run)) for run in runs)
+    sentences = verdicts(results, ours, one)
 
     text = TEMPLATE.read_text(encoding="utf-8").format(
-        title=", ".join(os.path.basename(os.path.abspath(run)) for run in runs),
+        title=title,
+        verdicts="".join(f"- {sentence}\n" for sentence in sentences) + "\n" * bool(sentences),
         count=len(results.keys),
         groups=len({(run, group) for run, group, _ in results.keys}),
         runs=f"{len(runs)} runs, each with groups of its own" if several else "1 run",
@@ -319,5 +418,12 @@ def write_report(runs, out, measures):
         training="\n".join(training_section(run, measures) for run in runs),
         everything=everything_section(results),
     )
-    write_text(picture_path, [picture(results, last)])
+    # What has no table says nothing.
+    head, *sections = text.split("\n## ")
+    text = "\n## ".join([head, *(section for section in sections if "|" in section)])
+
+    drawn = charts(results, last, ours, runs[0])
+    page = make_page(title, sentences, drawn, results, last, ours)
+    write_text(picture_path, [drawn[0][2]])
+    write_text(os.path.splitext(out)[0] + ".html", [page])
     write_text(out, [text])

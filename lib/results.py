@@ -8,6 +8,7 @@ import os
 import random
 from dataclasses import dataclass, field
 
+from lib.page import add_row
 from lib.rows import count, finite, iterate_jsonl, state, stop, whole
 
 import numpy as np
@@ -24,6 +25,11 @@ def label(arm):
 def method_of(policy):
     """ "mucode-2" → "mucode"; "base" is its own."""
     return policy.rpartition("-")[0] or policy
+
+
+def last_of_each(policies):
+    """The base, and the last policy of each method."""
+    return list({method_of(policy): policy for policy in policies}.values())
 
 
 # ── Intervals ────────────────────────────────────────────────────────────────────────────────────
@@ -140,6 +146,7 @@ class Results:
     turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
     spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
     verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
+    shown: dict = field(default_factory=dict)  # what the page shows of the first run: lib/page.py
 
     def arms(self, policy):
         """The arms with real feedback that a policy was searched with."""
@@ -208,6 +215,7 @@ def in_order(policies, measures):
 def read_policy(results, run, policy):
     """Add the rows of RUN/POLICY/eval.jsonl to the results → its arms."""
     path = f"{run}/{policy}/eval.jsonl"
+    is_shown = run == results.runs[0] and policy in last_of_each(results.policies)
     turn1 = results.turn1.setdefault(policy, {})
     episodes = {}  # arm → {key: {turn: (public pass, correct, code)}}
     for place, row in enumerate(iterate_jsonl(path, FIELDS, KEY), 1):
@@ -221,6 +229,8 @@ def read_policy(results, run, policy):
         # What the episode picked, and what it cost.
         outcome = best["public_passed"], results.measures.execute.reward(best), best["code"]
         episodes.setdefault(arm, {}).setdefault(key, {})[row["turn"]] = outcome
+        if is_shown and arm.variant == "real":
+            add_row(results.shown, policy, label(arm), row)
         spent = results.spent.setdefault((policy, arm), [0, 0])
         spent[0] += sum(candidate["tokens"] for candidate in row["candidates"])
         spent[1] += row["programs_run"]

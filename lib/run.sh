@@ -62,7 +62,7 @@ except BlockingIOError:
 start_over() {
   local methods x made=""
   methods=$(sed -n 's/^    "\([a-z_]*\)": (.*/\1/p' "$HERE/04_relabel.py" | paste -s -d "|" -)
-  for x in {,humaneval/}{*-*,base,report.md,report.svg}; do
+  for x in {,humaneval/}{*-*,base,report.{md,html,svg}}; do
     if [ -e "$x" ] && [[ ! $x = *-* || ${x#humaneval/} =~ ^($methods)([+](bce|previous))?-[0-9]+$ ]]; then
       made="$made $x"
     fi

@@ -92,6 +92,33 @@ def test_differences_are_of_the_first_three_turns_and_the_last():
     assert means == ["+0.0", "-100.0", "+0.0", "+100.0"]
 
 
+# ── Verdicts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_three_sentences_say_what_the_run_has_shown():
+    """By hand: 100 points above the base, feedback that makes it worse, rules that are equal."""
+    pt = PT_LV._replace(rule="PT")
+    right = {
+        ("base", GREEDY): right_after(0, 0, 0),
+        ("m-1", GREEDY): right_after(1, 1, 1),
+        ("m-1", ONE): right_after(0, 0, 0),
+        ("m-1", SWAPPED): right_after(0, 1, 1),
+        ("m-1", PT_LV): right_after(0, 0, 0.5),
+        ("m-1", pt): right_after(0, 0, 0.5),
+    }
+    results = make_results("ab", right, policies=["base", "m-1"])
+    beats, reads, earns = report.verdicts(results, "m-1", ONE)
+    assert beats.startswith("Does m-1 beat its base? **yes**, +100.0 [+100.0, +100.0] points")
+    assert "after turn 3" in beats
+    assert reads.startswith("Does it read feedback? **no**, -100.0 [-100.0, -100.0] points")
+    assert earns.startswith("Does the verifier earn its place? **inside the noise**, +0.0 [")
+    assert "N = 5" in earns
+
+    # What was not searched is not answered.
+    alone = make_results("ab", {("base", GREEDY): right_after(0, 0)}, policies=["base"])
+    assert report.verdicts(alone, "base", ONE) == []
+
+
 # ── Sections ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -326,8 +353,8 @@ def test_a_report_of_one_run(tmp_path, capsys):
     assert "| after turn 2 | greedy | the paper's | mucode-1 − this row |" in text
     assert f"| base | 50.0 [0.0, 100.0] | 35.1 | {gain} |" in text
 
-    # Nothing was trained in this folder, as in humaneval/.
-    assert "|" not in training_of(text)
+    # Nothing was trained in this folder, as in humaneval/: a section that says nothing is left out.
+    assert "## Training" not in text
 
     # The same bytes again, but for the name of the picture, which lies beside the report.
     second = report_of(tmp_path / "two.md", folder)
@@ -453,9 +480,10 @@ def test_a_report_of_one_candidate_and_no_verifier(tmp_path, capsys):
     text = report_of(tmp_path / "o.md", tmp_path)
     assert "| base | N = 1 | 50.0 [0.0, 100.0] | 100.0 [100.0, 100.0] |" in text
 
-    # No table is a head alone: between rules and between verifiers there is nothing to compare.
+    # Between rules and between verifiers there is nothing to compare: no word about them, then.
     assert not re.search(r"--- \|\n(?!\|)", text)
-    assert "## Which rule?\n\nThis run has nothing to compare here.\n" in text
+    assert "Which rule?" not in text
+    assert not re.search(r"\n\n\n", text)
 
 
 @pytest.mark.parametrize("preset, is_warned", [("toy", False), ("smoke", True)])

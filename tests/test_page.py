@@ -1,0 +1,322 @@
+"""lib/page.py: the page of a report, in a browser (Debian's chromium and chromium-driver)."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import closing
+
+import pytest
+from conftest import candidate, run, step, write
+
+needs_browser = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="no chromium and chromedriver",
+)
+
+HOSTILE = "def f(x): return '</script><img src=x onerror=\"document.title=1\">'  # <b>&amp;"
+
+# What three policies write with N = 1, turn by turn: (public pass, hidden pass, program, feedback).
+RIGHT = (True, True, "def f(x):\n    return x + 1", "")
+HALF = (True, False, "def f(x):\n    return 2", "")
+WRONG = (False, False, "def f(x):\n    return x", "`f(1)` gave 1, expected 2")
+ODD = (False, True, HOSTILE, "<i>no</i>")
+EPISODES = {
+    "base": {"a": [WRONG, WRONG], "b": [HALF], "c": [RIGHT], "d": [ODD, WRONG]},
+    "rft-1": {"a": [WRONG, RIGHT], "b": [HALF], "c": [RIGHT], "d": [WRONG, WRONG]},
+    "mucode-1": {"a": [WRONG, RIGHT], "b": [RIGHT], "c": [RIGHT], "d": [ODD, HALF]},
+}
+# At turn 1 of PT+LV, N = 2, on all problems: R_φ likes the second best, which is wrong.
+PAIR = [(RIGHT, -1.0), (HALF, 2.5)]
+
+
+def make_candidate(outcome, score):
+    public, hidden, code, feedback = outcome
+    made = candidate(public, hidden, score, code)
+    return dict(made, feedback=feedback, completion=f"```python\n{code}\n```")
+
+
+def make_rows(policy):
+    """The rows of a search by hand: greedy, N = 1 and PT+LV."""
+    rows = []
+    for temperature in (0.0, 0.7):
+        arm = dict(rule="Random", n=1, temperature=temperature, variant="real")
+        for task, outcomes in EPISODES[policy].items():
+            for turn, outcome in enumerate(outcomes, 1):
+                one = [make_candidate(outcome, 0.5)]
+                rows.append(dict(arm, task_id=task, turn=turn, candidates=one, picked=0))
+    arm = dict(rule="PT+LV", n=2, temperature=0.7, variant="real")
+    for task in EPISODES[policy]:
+        two = [make_candidate(outcome, score) for outcome, score in PAIR]
+        rows.append(dict(arm, task_id=task, turn=1, candidates=two, picked=1))
+    for row in rows:
+        prompt = f"Write f for {row['task_id']}. <b>&lt;"
+        row.update(messages=[dict(role="user", content=prompt)], programs_run=1, seed=0)
+        row.update(policy=policy, verifiers=["v"], group=row["task_id"])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The folder with report.md and report.html of such a run."""
+    folder = tmp_path_factory.mktemp("page")
+    for policy in EPISODES:
+        (folder / policy).mkdir()
+        write(folder / policy / "eval.jsonl", make_rows(policy))
+
+    # The expert, on one training problem: a wrong program twice, then a correct one.
+    bad = [step("t", k, code="bad", score=3.0) for k in range(2)]
+    good = step("t", 0, turn=2, code="good", public=True, hidden=True, score=-0.5)
+    scored = write(folder / "base" / "scored.jsonl", [*bad, good])
+    run(4, "--scored", scored, "--out", folder / "mucode-1" / "examples.jsonl")
+    run(6, "report", "--run", folder, "--out", folder / "report.md")
+    return folder
+
+
+def data_of(report):
+    text = (report / "report.html").read_text()
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    return json.loads(found)
+
+
+def test_the_page_holds_programs_verdicts_scores_and_picks(report):
+    data = data_of(report)
+    assert data["policies"] == ["base", "mucode-1", "rft-1"]
+    by_id = {row["id"]: row for row in data["problems"]}
+    assert set(by_id) == set("abcd")
+    row = by_id["d"]
+    assert row["prompt"] == "Write f for d. <b>&lt;"
+    programs = row["programs"]
+    (pick, number), (_, second) = row["episodes"]["mucode-1"]["N = 1"]
+    assert pick == 0
+    assert programs[number] == [HOSTILE, 0, 1, "<i>no</i>"]
+    assert programs[second] == [HALF[2], 1, 0, ""]
+    ((pick, first, second),) = row["episodes"]["base"]["PT+LV, N = 2"]
+    assert pick == 1
+    assert row["scores"]["base"][second] == 2.5
+    assert row["scores"]["base"][first] == -1.0
+
+
+def test_the_page_holds_what_the_expert_chose(report):
+    (row,) = data_of(report)["expert"]
+    assert row["programs"] == [["bad", 0, 3.0, 2], ["good", 1, -0.5, 1]]
+    assert row["best"] == 1
+    assert sorted(row["states"]) == [[1, 0], [1, 0], [2, 1]]
+
+
+# ── In a browser ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Browser:
+    """Headless Chromium, driven over WebDriver's HTTP: no package is needed for that."""
+
+    def __init__(self, width, height):
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.driver = subprocess.Popen(
+            ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--window-size={width},{height}",
+        ]
+        wanted = {"goog:chromeOptions": {"args": args}, "goog:loggingPrefs": {"browser": "ALL"}}
+        for _ in range(100):
+            try:
+                made = self.ask("POST", "/session", capabilities=dict(alwaysMatch=wanted))
+                break
+            except OSError:
+                time.sleep(0.1)  # it is about to start
+        self.url += f"/session/{made['sessionId']}"
+
+    def ask(self, method, path, **body):
+        data = json.dumps(body).encode() if method == "POST" else None
+        request = urllib.request.Request(self.url + path, data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, address):
+        self.ask("POST", "/url", url="about:blank")  # another hash alone would not load anew
+        self.ask("POST", "/url", url=address)
+
+    def run(self, script):
+        return self.ask("POST", "/execute/sync", script=script, args=[])
+
+    def press(self, key):
+        keys = [dict(type="keyDown", value=key), dict(type="keyUp", value=key)]
+        self.ask("POST", "/actions", actions=[dict(type="key", id="keys", actions=keys)])
+
+    def choose(self, name, value):
+        self.run(
+            f"const box = document.getElementById({name!r}); box.value = {value!r};"
+            "box.dispatchEvent(new Event('change')); box.dispatchEvent(new Event('input'));"
+        )
+
+    def errors(self):
+        log = self.ask("POST", "/se/log", type="browser")
+        return [line for line in log if line["level"] in ("SEVERE", "WARNING")]
+
+    def close(self):
+        self.ask("DELETE", "")
+        self.driver.terminate()
+        self.driver.wait()
+
+
+@pytest.fixture(scope="module")
+def browser(report):
+    browser = Browser(1280, 900)
+    browser.open(f"file://{report}/report.html")
+    yield browser
+    browser.close()
+
+
+def listed(browser):
+    """The problems in the list."""
+    script = "return [...document.querySelectorAll('#list button')].map(b => b.textContent)"
+    return [words.split(" ")[0] for words in browser.run(script)]
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "name, policy, rule, expected",
+    [
+        ("all problems", "base", "N = 1", "abcd"),
+        ("repaired by feedback", "mucode-1", "N = 1", "a"),
+        ("repaired by feedback", "base", "N = 1", ""),
+        ("never solved", "base", "N = 1", "abd"),
+        ("never solved", "mucode-1", "greedy", "d"),
+        ("stopped by a public pass with a hidden fail", "base", "N = 1", "b"),
+        ("stopped by a public pass with a hidden fail", "mucode-1", "N = 1", "d"),
+        ("a wrong pick beside a correct candidate", "base", "PT+LV, N = 2", "abcd"),
+        ("a wrong pick beside a correct candidate", "base", "N = 1", ""),
+        ("R_φ likes a wrong candidate best", "base", "PT+LV, N = 2", "abcd"),
+        ("R_φ likes a wrong candidate best", "base", "N = 1", ""),
+        ("policies disagree", "base", "N = 1", "ab"),
+    ],
+)
+def test_every_filter_shows_what_it_says(browser, name, policy, rule, expected):
+    browser.choose("search", "")
+    browser.choose("policy", policy)
+    browser.choose("rule", rule)
+    browser.choose("filter", name)
+    assert listed(browser) == list(expected)
+    assert browser.run("return document.getElementById('count').textContent").startswith(
+        f"{len(expected)} problems"
+    )
+
+
+@needs_browser
+def test_text_is_searched_in_prompts_programs_and_feedback(browser):
+    browser.choose("filter", "all problems")
+    for words, expected in (("for b", "b"), ("ONERROR", "d"), ("<i>no", "d"), ("nowhere", "")):
+        browser.choose("search", words)
+        assert listed(browser) == list(expected)
+    browser.choose("search", "")
+
+
+@needs_browser
+def test_the_numbers_are_those_of_the_report(browser, report):
+    """| base | greedy | … | 25.0 [… : the last column but two is the last turn's accuracy."""
+    text = (report / "report.md").read_text().split("## Everything")[1]
+    for policy in EPISODES:
+        for rule in ("greedy", "N = 1", "PT+LV, N = 2"):
+            browser.choose("policy", policy)
+            browser.choose("rule", rule)
+            cells = re.search(rf"^\| {policy} \| {re.escape(rule)} \|(.*)$", text, re.M)[1]
+            share = cells.split("|")[1].split("[")[0].strip()
+            count = browser.run("return document.getElementById('count').textContent")
+            assert count.endswith(f": {share} %"), (policy, rule)
+
+
+@needs_browser
+def test_every_key_does_what_it_says(browser, report):
+    browser.open(f"file://{report}/report.html#rule=N+%3D+1&policy=mucode-1")
+
+    def now(name):
+        return browser.run(f"return String(now.{name})")
+
+    assert (now("problem"), now("turn")) == ("a", "1")
+    for key, name, value in [
+        ("j", "problem", "b"),
+        ("j", "problem", "c"),
+        ("k", "problem", "b"),
+        ("k", "problem", "a"),
+        ("k", "problem", "a"),
+        ("\ue014", "turn", "2"),
+        ("\ue014", "turn", "2"),
+        ("\ue012", "turn", "1"),
+        ("r", "rule", "PT+LV, N = 2"),
+        ("r", "rule", "greedy"),
+        ("f", "filter", "repaired by feedback"),
+    ]:
+        browser.press(key)
+        assert now(name) == value, key
+    browser.press("/")
+    assert browser.run("return document.activeElement.id") == "search"
+    # What is typed there is no command.
+    browser.press("j")
+    assert browser.run("return document.getElementById('search').value") == "j"
+    browser.press("\ue00c")
+    assert browser.run("return document.activeElement.id") != "search"
+
+
+@needs_browser
+def test_the_address_leads_to_a_problem_and_turn(browser, report):
+    browser.open(f"file://{report}/report.html#problem=d&turn=2&policy=base&rule=greedy")
+    assert browser.run("return document.querySelector('#problem h3').textContent") == "d"
+    marked = "return [...document.querySelectorAll('.turn.on b')].map(b => b.textContent)"
+    assert set(browser.run(marked)) >= {"turn 2"}
+    browser.press("k")
+    assert "problem=c" in browser.run("return location.hash")
+
+
+@needs_browser
+def test_texts_of_programs_are_text(browser, report):
+    browser.open(f"file://{report}/report.html#problem=d&policy=base&rule=greedy")
+    shown = browser.run("return document.getElementById('problem').innerText")
+    assert HOSTILE in shown
+    assert "<i>no</i>" in shown
+    assert "Write f for d. <b>&lt;" in shown
+    assert browser.run("return document.querySelectorAll('#problem img, #problem i').length") == 0
+    assert browser.run("return document.title") == f"μCode: {report.name}"
+
+
+@needs_browser
+def test_lines_that_changed_are_marked_and_hidden_results_stand_apart(browser, report):
+    browser.open(f"file://{report}/report.html#problem=a&policy=mucode-1&rule=greedy")
+    column = "document.querySelectorAll('.columns > div')[1]"
+    changed = f"return [...{column}.querySelectorAll('.changed')].map(n => n.textContent)"
+    assert browser.run(changed) == ["    return x + 1"]
+    hidden = f"return [...{column}.querySelectorAll('.unseen')].map(n => n.textContent)"
+    assert browser.run(hidden) == ["hidden fail", "hidden pass"]
+
+
+@needs_browser
+def test_the_expert_shows_y_star_first(browser, report):
+    shown = browser.run("return document.getElementById('expert').innerText")
+    first = shown.index("y*, the label of all states")
+    assert first < shown.index("good") < shown.index("bad")
+    assert "3 states were visited: each of them got y*" in shown
+
+
+@needs_browser
+def test_nothing_is_wider_than_a_telephone_and_nothing_fails(browser, report):
+    narrow = Browser(500, 900)
+    try:
+        # Chromium's window is never narrower than 500 pixels, a frame in it is.
+        page = f"file://{report}/report.html#problem=d"
+        narrow.ask("POST", "/url", url=page)
+        narrow.run("document.body.style.width = '400px'")
+        assert narrow.run("return document.getElementById('problem').scrollWidth") <= 400
+        assert narrow.run("return document.getElementById('charts').scrollWidth") <= 400
+        assert narrow.errors() == []
+    finally:
+        narrow.close()
+    assert browser.errors() == []
