@@ -14,7 +14,8 @@ def line_chart(panels, ticks):
     panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at each of the
     ticks, which are words. All panels have the same lines.
     """
-    size = f'width="{WIDTH * len(panels)}" height="{HEIGHT + LEGEND}"'
+    width, height = WIDTH * len(panels), HEIGHT + LEGEND
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     style = 'font-family="sans-serif" fill="currentColor"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>']
     parts.append('<rect class="paper" width="100%" height="100%" fill="white"/>')
@@ -27,7 +28,7 @@ def line_chart(panels, ticks):
             colour = COLOURS[i % len(COLOURS)]
             parts += draw_line(estimates, colour, shift)
             if column == 0:
-                step = min(110, (WIDTH * len(panels) - LEFT) // len(lines))
+                step = min(110, (width - LEFT) // len(lines))
                 x, y = LEFT + step * i, HEIGHT + 13
                 parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
                 parts.append(f'<text x="{x + 10}" y="{y + 5}">{name}</text>')

@@ -271,6 +271,7 @@ def test_every_key_does_what_it_says(browser, report):
 def test_the_address_leads_to_a_problem_and_turn(browser, report):
     browser.open(f"file://{report}/report.html#problem=d&turn=2&policy=base&rule=greedy")
     assert browser.run("return document.querySelector('#problem h3').textContent") == "d"
+    assert browser.run("return window.scrollY") == 0
     marked = "return [...document.querySelectorAll('.turn.on b')].map(b => b.textContent)"
     assert set(browser.run(marked)) >= {"turn 2"}
     browser.press("k")
