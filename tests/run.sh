@@ -17,7 +17,7 @@ words=()
 while [ $# -gt 0 ]; do
   case $1 in
     --repo|--gradescope|--junitxml)
-      path=${2-}
+      path=${2:?$1 needs a path}
       [[ $path = /* ]] || path=$CALLER/$path      # where the caller is, not where the tests are
       words+=("$1=$path")
       shift ;;
