@@ -55,7 +55,7 @@ def fail(reason):
 def same(value, other):
     """Are they equal? Lists and tuples are alike, and floats are equal to about 5 digits.
 
-    A tensor is equal to tensors alone: its caller counts on that.
+    Where a tensor or a whole number is expected (`other`), nothing else will do: callers index.
     """
     if isinstance(value, Tensor) != isinstance(other, Tensor):
         return False
@@ -63,6 +63,8 @@ def same(value, other):
         return len(value) == len(other) and all(map(same, value, other))
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(same(value[k], other[k]) for k in value)
+    if isinstance(value, float) and isinstance(other, int):
+        return False
     if isinstance(value, (int, float)) and isinstance(other, (int, float)):
         both_nan = value != value and other != other
         with contextlib.suppress(OverflowError):  # an integer of 400 digits

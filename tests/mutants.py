@@ -63,6 +63,7 @@ MUTANTS = [
         "probabilities.sort(descending=True).values.cumsum(-1)",
         "sorted: the numbers are no tokens any more",
     ),
+    (1, "choose", "return ids.clamp(max=logits.shape[-1] - 1)", "return ids.float()", "floats"),
     # ── 02 ──
     (2, "choose_block", ")[-1]", ")[0]", "the first block"),
     (2, "choose_block", "defining or in_python", "in_python", "any block in Python"),
