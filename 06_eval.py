@@ -343,9 +343,9 @@ def repetition(codes, turn):
 def recovery(picks, fresh, turn):
     """Rec(t), one-step recoverability: (correct at turn t + 1?, mean reward of fresh samples).
 
-    picks: [(public_passed, correct), …] of turns 1, 2, … of an episode with N = 1; (nan, nan) if it
-    was over after turn t. fresh: the rewards of all samples of turn 1. With the first of them the
-    episode began, so it does not count. The mean is nan if there is no other.
+    picks: [(public_passed, correct), …] of turns 1, 2, … of an episode with N = 1. If it was over
+    after turn t: (nan, nan). fresh: the rewards of all samples of turn 1. With the first of them
+    the episode began, so it does not count. The mean is nan if there is no other.
 
     >>> recovery([(False, False), (True, True)], [False, True, False], 1)
     (1.0, 0.5)
