@@ -60,7 +60,7 @@ def flush_stdout():
 def outlive_nothing(processes):
     """End this process soon after the first of these has ended, whatever ended it.
 
-    Linux itself ends a process at once with its parent, if asked to; a thread looks after the rest.
+    Linux itself ends a process at once with its parent, if asked to. A thread looks after the rest.
     """
     while True:
         for process in processes:

@@ -1,7 +1,8 @@
 """report.html: what a run has written, problem by problem, in one file that opens from the disk.
 
-report.md counts; this shows the programs. Its script is in page.html, its data is JSON beside it:
-every program of a problem once, and for each policy, rule and turn the numbers of its candidates.
+report.md counts, and this shows the programs. Its script is in page.html, its data is JSON beside
+it: every program of a problem once, and for each policy, rule and turn the numbers of its
+candidates.
 """
 
 import html

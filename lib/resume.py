@@ -167,7 +167,7 @@ def training_steps(total, parts, log, path, work):
     optimizer, schedule: whatever has a state_dict), random state, and `log`, a dictionary that the
     caller fills. What a call of the same work has saved is put back first.
 
-    path: of the checkpoint to come; the state lies in PATH.training. None: nothing is saved.
+    path: of the checkpoint to come. The state lies in PATH.training. None: nothing is saved.
     """
     done = restore(parts, log, path, work) if path else 0
     if done:
