@@ -73,6 +73,14 @@ def next_messages(messages, completion, feedback):
     # END SOLUTION
 
 
+def chat_of(problem, history):
+    """s_t = (x, y_1, o_1, …, y_{t−1}, o_{t−1}) from x and the pairs (y, o) that came after it."""
+    messages = first_messages(problem)
+    for completion, feedback in history:
+        messages = next_messages(messages, completion, feedback)
+    return messages
+
+
 def render(tokenizer, messages, reply=True):
     """Chat → token ids, by the model's own template. `reply`: end with the opening of its answer.
 

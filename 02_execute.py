@@ -119,14 +119,15 @@ def extract_code(completion, entry_point=""):
 def choose_block(blocks, entry_point):
     """The program among the blocks (language, code) of an answer: the last that defines f.
 
-    f is the entry point. A line defines it that begins with "def f", "async def f" or "class f",
-    or with "f =" or "f:". If no block does (or f is ""): the last whose language is one of
-    text.PYTHON, else the last of all. "" if there is no block.
+    f is the entry point, as a whole name. A line at the left margin defines it that begins with
+    "def f", "async def f" or "class f", or with "f =" or "f:". If no block has one (or f is ""):
+    the last block whose language is in text.PYTHON, else the last of all. "" if there is none.
 
     >>> choose_block([("", "def f(): pass"), ("python", "f()")], "f")
     'def f(): pass'
     """
     # BEGIN SOLUTION
+    # Models correct themselves further down, so the last one counts.
     definition = r"^((async )?def|class) +{0}\b|^{0} *[:=]".format(re.escape(entry_point))
     defining = [code for _, code in blocks if entry_point and re.search(definition, code, re.M)]
     in_python = [code for language, code in blocks if language in text.PYTHON]
@@ -318,13 +319,14 @@ def make_verdict(failures, most, retry=""):
     failures: the first failure of the public tests, then that of the hidden ones, a line each, or
     None where all passed. Of one that is missing the failure is LOST. The feedback is the public
     failure alone, as text.clean(line, most) gives it, and then " " + retry, if the problem has
-    that. It is "" if the public tests pass: what the next turn reads must not speak of hidden ones.
+    that. It is "" if the public tests pass.
 
     >>> make_verdict([None, "`f(5)` gave 5, expected 6"], 300)
     Verdict(public_passed=True, hidden_passed=False, feedback='')
     """
     # BEGIN SOLUTION
     public_failure, hidden_failure = [*failures, LOST, LOST][:2]
+    # Of the public failure alone: what the next turn reads must not speak of hidden tests.
     feedback = text.clean(public_failure or "", most)
     if feedback and retry:
         feedback = f"{feedback} {retry}"
@@ -381,17 +383,20 @@ def execute(problems, programs, timeout=5.0, workers=None, memory=1024, feedback
     a time, by default one per core. strict: stop where the cage is not complete.
     """
     # The distinct ones, in order. Where there is no code, there is nothing to run.
-    retries = {task_id: problems[task_id].get("retry", "") for task_id, _ in programs}
-    verdicts = {}
-    for task_id, code in programs:
-        verdicts[task_id, code] = make_verdict([NO_PROGRAM] * 2, 100, retries[task_id])
+    verdicts = dict.fromkeys(programs)
+    retries = {task_id: problems[task_id].get("retry", "") for task_id, _ in verdicts}
+    for task_id, code in verdicts:
+        if not code:
+            failures = [NO_PROGRAM, NO_PROGRAM]
+            verdicts[task_id, code] = make_verdict(failures, len(NO_PROGRAM), retries[task_id])
     to_run = [(task_id, code) for task_id, code in verdicts if code]
     needed = {task_id: problems[task_id] for task_id, _ in to_run}
     limits = {"timeout": timeout, "memory": memory}  # of each program, in s and MB
 
+    # As they come, in the order of the programs.
     results = run_all(judge, to_run, needed, limits, workers, strict)
-    for count, (program, failures) in enumerate(results, 1):
-        verdicts[program] = make_verdict(failures, feedback, retries[program[0]])
+    for count, ((task_id, code), failures) in enumerate(results, 1):
+        verdicts[task_id, code] = make_verdict(failures, feedback, retries[task_id])
         # On a terminal, count.
         if sys.stderr.isatty() and (count == len(to_run) or count % 100 == 0):
             end = "\n" if count == len(to_run) else ""

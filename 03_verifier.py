@@ -111,10 +111,9 @@ def draw(programs, most, rng):
 def bt_loss(scores, labels, owners):
     """Bradley–Terry: − log σ(R_φ(y⁺) − R_φ(y⁻)), the mean over pairs, then over problems.
 
-    scores (B,), labels (B,) of 0/1, owners (B,): the problem that each program belongs to → scalar.
-    Both programs of a pair belong to one problem. A problem whose programs are all correct or all
-    wrong has no pair and is left out of the mean (at least one has pairs). 10⁻³ · the mean of R_φ²
-    over all B programs is added.
+    scores (B,), labels (B,) of 0/1, owners (B,): the problem of each program → scalar. Both
+    programs of a pair are of one problem. A problem whose programs are all of one kind has no pair
+    and is left out of the mean (at least one has). 10⁻³ · mean R_φ² over all B programs is added.
 
     >>> bt_loss(torch.tensor([2.0, 0.0]), torch.tensor([1, 0]), torch.tensor([7, 7]))
     tensor(0.1289)
@@ -391,6 +390,7 @@ def main_train(args):
     training = [examples[task_id] for task_id in training_ids]
     validation = [examples[task_id] for task_id in held_out]
 
+    # Fit R_φ.
     work = work_of(args, inputs=("problems", "steps", "base"), neutral=("out", "main"))
     metrics = train(model, training, validation, args, args.out, work)
     models.save_checkpoint(model, tokenizer, args.out, metrics)

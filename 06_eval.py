@@ -30,6 +30,7 @@ RUN     in the folder of a run, such as runs/toy:
         python ../../06_eval.py search --problems problems/test.jsonl --policy mucode-2/policy \
             --name mucode-2 --verifier mucode-2/verifier --max-new-tokens 48 --out try.eval.jsonl
         python ../../06_eval.py report --run . --out report.md
+        search --server http://localhost:8000/v1 has an engine sample, and --policy names its model.
 COSTS   the café, 600 problems: 13 to 33 s a policy
 
 DIFFERS FROM THE PAPER: every number has a 95 % interval, and comparisons are paired by problem.
@@ -64,10 +65,10 @@ CONTROLS = {
     "removed": "empty feedback",
 }
 
-# One way to search. And what a candidate is drawn from: a state as JSON, its turn (a state can come
+# One way to search. And what a candidate is drawn from: s_t as JSON, its turn (a state can come
 # again, with other noise), and the candidate's number below N.
 Arm = namedtuple("Arm", "rule n temperature variant")
-Draw = namedtuple("Draw", "task_id temperature state turn candidate")
+Draw = namedtuple("Draw", "task_id temperature chat turn candidate")
 
 
 # ── Algorithm 2 ──────────────────────────────────────────────────────────────────────────────────
@@ -109,9 +110,9 @@ def pick(rule, candidates, coin):
 def episode(rule, variant, coins):
     """Algorithm 2 for one problem, as a generator: it yields s_t and is sent s_t's N candidates.
 
-    A state is a list of what came after x: [(y_1, o_1), …, (y_{t−1}, o_{t−1})]. coins: T numbers,
-    turn t's for `pick`. The pick's completion and feedback, and nothing else, go into the next
-    state, but in the variant "fresh", where all states are []. It ends after the turn whose pick
+    Of s_t it yields what came after x: the history [(y_1, o_1), …, (y_{t−1}, o_{t−1})]. coins: T
+    numbers, turn t's for `pick`. The pick's completion and feedback, and nothing else, join the
+    history, but in the variant "fresh", where it stays []. It ends after the turn whose pick
     passes the PUBLIC tests, or after T, and returns the index of each turn's pick.
 
     >>> running = episode("PT", "real", [0.0, 0.0, 0.0])
@@ -121,11 +122,11 @@ def episode(rule, variant, coins):
     [('y', 'o')]
     """
     # BEGIN SOLUTION
-    state = []
+    history = []  # s_1 = x
     picks = []  # their indices
-    for coin in coins:
+    for coin in coins:  # t = 1 … T
         # y_t^1 … y_t^N ~ π(· | s_t), judged and scored by whoever runs this.
-        candidates = yield state
+        candidates = yield history
         picks.append(pick(rule, candidates, coin))
 
         # The stop: PUBLIC tests, and nothing else.
@@ -133,9 +134,9 @@ def episode(rule, variant, coins):
         if chosen["public_passed"]:
             break
 
-        # s_{t+1} = (s_t, y_t, o_t).
+        # s_{t+1} = (s_t, y_t, o_t): the pick and its feedback alone.
         if variant != "fresh":
-            state = state + [(chosen["completion"], chosen["feedback"])]
+            history = history + [(chosen["completion"], chosen["feedback"])]
     return picks
     # END SOLUTION
 
@@ -143,14 +144,6 @@ def episode(rule, variant, coins):
 def toss(seed, task_id, turn):
     """The coin of a problem and turn: two Random arms in one state pick alike."""
     return float(rollout.noise(seed, task_id, "pick", turn, 1)[0])
-
-
-def chat_of(problem, state):
-    """s_t of an episode, as a chat."""
-    messages = rollout.first_messages(problem)
-    for completion, feedback in state:
-        messages = rollout.next_messages(messages, completion, feedback)
-    return messages
 
 
 def feedback_heard(variant, feedback):
@@ -173,7 +166,7 @@ def hear(variant, candidates):
     """{task_id: candidates} of one arm → the same, with the feedback that its episodes hear."""
     if variant == "real":
         return candidates
-    # In a control N = 1: the one candidate is the pick. Its problem stays open if it fails.
+    # In a control N = 1, so the one candidate is the pick. Its problem stays open if it fails.
     only = {task: candidate for task, (candidate,) in candidates.items()}
     feedback = {task: c["feedback"] for task, c in only.items() if not c["public_passed"]}
     heard = feedback_heard(variant, feedback)
@@ -196,22 +189,23 @@ def search(problems, arms, turns, sample, judge, score, seed):
         for task in problems:
             coins = [toss(seed, task, turn) for turn in range(1, turns + 1)]
             episodes[arm, task] = episode(arm.rule, arm.variant, coins)
-    states = {key: next(running) for key, running in episodes.items()}  # (arm, task_id) → s_t
+    # Of s_t, what came after x: (arm, task_id) → [(y_1, o_1), …]
+    histories = {key: next(running) for key, running in episodes.items()}
     answers = {key: [] for key in episodes}  # (s_t, its candidates) of each turn
     picks = {}  # of each episode that has ended
     programs = {}  # (task_id, code) → its verdict and scores, of all turns
     turn = 0
-    while states:
+    while histories:
         turn += 1
         # 1. N candidates from every state. Arms in one state ask for the same draws, made once.
         wanted = {}
-        for (arm, task), state in states.items():
-            chat = json.dumps(chat_of(problems[task], state))
+        for (arm, task), history in histories.items():
+            chat = json.dumps(rollout.chat_of(problems[task], history))
             wanted[arm, task] = [Draw(task, arm.temperature, chat, turn, i) for i in range(arm.n)]
         drawn = sample(list(dict.fromkeys(draw for draws in wanted.values() for draw in draws)))
 
-        # 2. Run each distinct program once on ALL tests, and score it. Of that, `pick` shows a rule
-        # what it may see. The rest is for the measures.
+        # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
+        # is the business of `pick`. The rest is for the measures.
         judged = judge_candidates(problems, drawn, judge, score, programs)
         asked = {arm: {} for arm in arms}
         for (arm, task), draws in wanted.items():
@@ -220,11 +214,11 @@ def search(problems, arms, turns, sample, judge, score, seed):
             answers[arm, task].append((messages, asked[arm][task]))
 
         # 3. Each episode picks one, and asks for the candidates of its next state or ends.
-        states = {}
+        histories = {}
         for arm in arms:
             for task, candidates in hear(arm.variant, asked[arm]).items():
                 try:
-                    states[arm, task] = episodes[arm, task].send(candidates)
+                    histories[arm, task] = episodes[arm, task].send(candidates)
                 except StopIteration as end:
                     picks[arm, task] = end.value
     yield from make_rows(answers, picks, turn, seed)
@@ -276,7 +270,7 @@ def draw_all(draws, sample_states):
         states = []
         for draw in batch:
             key = dict(task_id=draw.task_id, trajectory=draw.candidate, turn=draw.turn)
-            states.append(dict(key, messages=json.loads(draw.state)))
+            states.append(dict(key, messages=json.loads(draw.chat)))
         for i, completion, tokens in sample_states(states, temperature):
             yield batch[i], [states[i]["messages"], completion, tokens]
 
@@ -300,6 +294,7 @@ def pass_at(k, correct, total):
 
     The unbiased estimate of pass@k by Chen et al. (2021).
     """
+    # One minus the chance that all k are wrong.
     return 1 - comb(total - correct, k) / comb(total, k)
 
 
@@ -314,6 +309,7 @@ def best_of(candidates, rule, n, which=0):
     if rule == "oracle":
         return pass_at(n, sum(correct), len(correct))
 
+    # The other rules see the first n, as a search with N = n would have.
     first = candidates[:n]
     if "LV" in rule:
         first = [dict(candidate, score=candidate["scores"][which]) for candidate in first]

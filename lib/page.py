@@ -11,41 +11,49 @@ import os
 import re
 from pathlib import Path
 
-from lib.rows import finite, iterate_jsonl, state
+from lib.rows import EXAMPLE, count, finite, iterate_jsonl, state
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MOST = 4_500_000  # characters of problems, and a quarter of that of training problems
-MOST_PROBLEMS = 1000
 
-STEP = dict(task_id=str, turn=int, code=str, completion=str, score=finite, messages=state)
-STEP.update(policy=str, public_passed=bool, hidden_passed=bool)
+# How much a page holds: problems as they are read, and their characters as JSON (of training
+# problems a quarter as many).
+MOST_PROBLEMS = 1000
+MOST = 4_500_000
+
+# What of a row of scored.jsonl the expert's part shows.
+STEP = dict(task_id=str, turn=count, code=str, completion=str, score=finite, messages=state)
+STEP.update(public_passed=bool, hidden_passed=bool)
 
 
 def add_row(problems, policy, rule, row):
     """Add a row of eval.jsonl to {task_id: what is known of the problem}, of the first problems."""
     if row["task_id"] not in problems and len(problems) == MOST_PROBLEMS:
         return
-    new = dict(prompt=row["messages"][0]["content"], programs={}, scores={}, episodes={})
-    problem = problems.setdefault(row["task_id"], new)
+    empty = dict(prompt=row["messages"][0]["content"], programs={}, scores={}, episodes={})
+    problem = problems.setdefault(row["task_id"], empty)
+
+    # Each program has a number. Its verdict is the same for all policies, its score is not.
+    programs = problem["programs"]
     scores = problem["scores"].setdefault(policy, {})
     numbers = []
     for candidate in row["candidates"]:
         verdict = [candidate[name] for name in ("public_passed", "hidden_passed", "feedback")]
-        number = len(problem["programs"])
-        number, *_ = problem["programs"].setdefault(candidate["code"], (number, *verdict))
+        number, *_ = programs.setdefault(candidate["code"], (len(programs), *verdict))
         if candidate["score"] is not None:
             scores[number] = round(candidate["score"], 2)
         numbers.append(number)
+
+    # A turn is the place of the pick, and then the candidates.
     turns = problem["episodes"].setdefault(policy, {}).setdefault(rule, {})
     turns[row["turn"]] = [row["picked"], *numbers]
 
 
 def pack_problem(task_id, problem):
     """The same as lists: programs [code, public, hidden, feedback], turns [pick, candidates …]."""
-    count = len(problem["programs"])
+    numbers = range(len(problem["programs"]))
     scores = {}
     for policy, known in problem["scores"].items():
-        scores[policy] = [known.get(number) for number in range(count)]
+        scores[policy] = [known.get(number) for number in numbers]
     episodes = {}
     for policy, rules in problem["episodes"].items():
         episodes[policy] = {
@@ -71,27 +79,31 @@ def read_expert(run, method, measures):
     for step in iterate_jsonl(scored, STEP):
         if step["task_id"] not in problems and len(problems) == MOST_PROBLEMS:
             continue
-        new = dict(prompt=step["messages"][0]["content"], programs={}, states=[], texts={})
-        problem = problems.setdefault(step["task_id"], new)
-        new = [len(problem["programs"]), int(measures.execute.reward(step)), step["score"], 0]
-        program = problem["programs"].setdefault(step["code"], new)
-        program[3] += 1
-        problem["texts"][step["completion"]] = program[0]
+        prompt = step["messages"][0]["content"]
+        empty = dict(prompt=prompt, programs={}, states=[], number_of={}, best=None)
+        problem = problems.setdefault(step["task_id"], empty)
+
+        # A program: its number, R, R_φ, and how often it was written.
+        programs = problem["programs"]
+        reward = int(measures.execute.reward(step))
+        program = programs.setdefault(step["code"], [len(programs), reward, step["score"], 0])
+        program[-1] += 1
+        problem["number_of"][step["completion"]] = program[0]
         problem["states"].append([step["turn"], program[0]])
 
     # y*: the label of the problem's examples.
-    for example in iterate_jsonl(examples, dict(task_id=str, completion=list)):
-        problem = problems.get(example["task_id"], dict(texts={}))
-        problem["best"] = problem["texts"].get(example["completion"][0]["content"])
+    for example in iterate_jsonl(examples, dict(EXAMPLE, task_id=str)):
+        if problem := problems.get(example["task_id"]):
+            problem["best"] = problem["number_of"].get(example["completion"][0]["content"])
 
     packed = []
     for task_id, problem in problems.items():
         programs = [
-            [code, reward, round(score, 2), count]
-            for code, (_, reward, score, count) in problem["programs"].items()
+            [code, reward, round(score, 2), times]
+            for code, (_, reward, score, times) in problem["programs"].items()
         ]
         row = dict(id=task_id, prompt=problem["prompt"], programs=programs)
-        packed.append(dict(row, states=problem["states"], best=problem.get("best")))
+        packed.append(dict(row, states=problem["states"], best=problem["best"]))
     return packed
 
 
@@ -108,6 +120,7 @@ def up_to(rows, most):
 
 def make_page(title, sentences, charts, results, policies, ours):
     """The text of report.html. sentences: the verdicts. charts: [(heading, words, SVG), …]."""
+    # What the script reads: the trajectories of the first run, and its expert.
     run = results.runs[0]
     problems = [pack_problem(task_id, problem) for task_id, problem in results.shown.items()]
     method = ours.rpartition("-")[0]
@@ -119,6 +132,8 @@ def make_page(title, sentences, charts, results, policies, ours):
         problems=up_to(problems, MOST),
         expert=up_to(read_expert(run, method, results.measures), MOST // 4),
     )
+
+    # What stands there without a script.
     figures = ""
     for heading, words, svg in charts:
         caption = f"<h3>{html.escape(heading)}</h3><p>{html.escape(words)}</p>"

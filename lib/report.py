@@ -80,17 +80,18 @@ def verdicts(results, ours, one):
     sentences = []
     greedy = one._replace(temperature=0.0)
     if ours != "base":
-        pair = (ours, greedy), ("base", greedy)
-        sentence = answer(results, f"Does {ours} beat its base?", *pair, turn)
+        question = f"Does {ours} beat its base?"
+        sentence = answer(results, question, (ours, greedy), ("base", greedy), turn)
         sentences.append(f"{sentence} (greedy, after turn {turn}).")
     swapped = (ours, one._replace(variant="swapped"))
     if swapped in results.picks and turn > 1:
         sentence = answer(results, "Does it read feedback?", (ours, one), swapped, 2)
         sentences.append(f"{sentence} over hearing another problem's (N = 1, turn 2).")
     for arm in results.arms(ours):
-        pair = (ours, arm), (ours, arm._replace(rule="PT"))
-        if arm.rule == "PT+LV" and pair[1] in results.picks:
-            sentence = answer(results, "Does the verifier earn its place?", *pair, turn)
+        without = (ours, arm._replace(rule="PT"))
+        if arm.rule == "PT+LV" and without in results.picks:
+            question = "Does the verifier earn its place?"
+            sentence = answer(results, question, (ours, arm), without, turn)
             sentences.append(f"{sentence} beside public tests alone (N = {arm.n}, turn {turn}).")
             break
     return sentences
@@ -320,55 +321,62 @@ def picture(results, policies):
     return line_chart(panels, [f"turn {turn}" for turn in range(1, results.turns + 1)])
 
 
-def charts(results, policies, ours, run):
-    """The charts of the page: (heading, words, SVG), those that the run has something for."""
-    words = (
-        "The share of problems whose last program is correct; one that passed keeps its program."
-    )
-    drawn = [("Accuracy by turn", words, picture(results, policies))]
-
+def candidates_chart(results, ours):
+    """Accuracy at turn 1 by N, by the policy's own verifier: a panel for the base and for ours."""
+    ns, _ = by_candidates(results, ours)
     panels = {}
     for policy in dict.fromkeys(["base", ours]):
-        ns, accuracies = by_candidates(results, policy)
-        own = {name.split(",")[0]: row for name, row in reversed(accuracies.items())}
-        panels[f"{policy}, turn 1"] = {
-            rule: [results.estimate(accuracy) for accuracy in own[rule]]
-            for rule in results.measures.RULES
-            if rule in own
-        }
-    if len(ns) > 1:
-        words = "The rule picks among the first N candidates. The oracle is the bound."
-        drawn.append(("Accuracy by N", words, line_chart(panels, [f"N = {n}" for n in ns])))
-
-    line = []
-    for policy in (names := [p for p in policies if results.verifiers[p]]):
-        line.append(results.estimate(results.over_problems(results.measures.pairwise, policy)))
-    if line:
-        words = (
-            "How often R_φ scores a correct program above a wrong one of its problem, among the "
-        )
-        words += "candidates of turn 1. Chance is 50 %."
-        chart = line_chart({"pairwise accuracy": {"its own verifier": line}}, names)
-        drawn.append(("The verifier's pairs", words, chart))
-
-    shares = wrong_labels(results.policies, run)
-    if shares:
-        words = "The share of labels that are wrong programs: no correct one was sampled yet."
-        ticks = [f"iteration {k}" for k in range(1, max(map(len, shares.values())) + 1)]
-        drawn.append(("Labels by iteration", words, line_chart({"wrong labels": shares}, ticks)))
-    return drawn
+        own_ns, accuracies = by_candidates(results, policy)
+        # One axis for both, so the base is left out if it was searched with other N.
+        if own_ns == ns:
+            panels[f"{policy}, turn 1"] = panel = {}
+            for rule in results.measures.RULES:
+                # "PT+LV, mucode-2/verifier": the first of several verifiers is its own.
+                named = [name for name in accuracies if name.split(", ")[0] == rule]
+                if named:
+                    panel[rule] = [results.estimate(a) for a in accuracies[named[0]]]
+    return line_chart(panels, [f"N = {n}" for n in ns]) if len(ns) > 1 else ""
 
 
-def wrong_labels(policies, run):
-    """{method: [(share, share, share), …] by iteration} of the labels that are wrong programs."""
-    shares = {}
+def pairs_chart(results, policies):
+    """Pairwise accuracy of each policy's own verifier on its candidates of turn 1."""
+    judged = [policy for policy in policies if results.verifiers[policy]]
+    pairwise = results.measures.pairwise
+    line = [results.estimate(results.over_problems(pairwise, policy)) for policy in judged]
+    return line_chart({"pairwise accuracy": {"its own verifier": line}}, judged) if line else ""
+
+
+def labels_chart(policies, run):
+    """The share of wrong labels by iteration, a line for each method."""
+    lines = {}
     for policy in policies:
         path = f"{run}/{policy}/examples.metrics.jsonl"
         if os.path.exists(path):
-            (row,) = read_jsonl(path, dict(wrong=whole, examples=count))
-            of_policy = row["wrong"] / row["examples"]
-            shares.setdefault(method_of(policy), []).append((of_policy,) * 3)
-    return shares
+            row, *_ = read_jsonl(path, dict(wrong=whole, examples=count))
+            wrong = row["wrong"] / row["examples"]
+            lines.setdefault(method_of(policy), []).append((wrong, wrong, wrong))
+    iterations = max(map(len, lines.values()), default=0)
+    ticks = [f"iteration {k + 1}" for k in range(iterations)]
+    return line_chart({"wrong labels": lines}, ticks) if lines else ""
+
+
+# What the page says above each chart.
+BY_TURN = "The share of problems whose last program is correct. One that passed keeps its program."
+BY_N = "The rule picks among the first N candidates. The oracle is the bound."
+PAIRS = """How often R_φ scores a correct program above a wrong one of its problem, among the
+candidates of turn 1. Chance is 50 %."""
+LABELS = "The share of labels that are wrong programs: no correct one was sampled yet."
+
+
+def charts(results, policies, ours, run):
+    """The charts of the page: (heading, words, SVG), those that the run has something for."""
+    drawn = [
+        ("Accuracy by turn", BY_TURN, picture(results, policies)),
+        ("Accuracy by N", BY_N, candidates_chart(results, ours)),
+        ("The verifier's pairs", PAIRS, pairs_chart(results, policies)),
+        ("Labels by iteration", LABELS, labels_chart(results.policies, run)),
+    ]
+    return [chart for chart in drawn if chart[-1]]
 
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────

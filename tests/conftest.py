@@ -254,7 +254,7 @@ def environment(codes, passes_hidden=is_good):
     def sample(draws):
         requests.append(list(draws))
         return {
-            draw: (json.loads(draw.state), codes[draw.task_id][draw.turn - 1][draw.candidate], 3)
+            draw: (json.loads(draw.chat), codes[draw.task_id][draw.turn - 1][draw.candidate], 3)
             for draw in draws
         }
 

@@ -43,6 +43,10 @@ def test_the_state_is_the_problem_then_every_program_with_its_feedback():
     assert s1 == chat("Write f for a.")
     assert len(s2) == 3
 
+    # The same in one go.
+    assert rollout.chat_of(problem("a"), [("y1", "o1"), ("y2", "o2")]) == s3
+    assert rollout.chat_of(problem("a"), []) == s1
+
 
 def test_only_a_public_pass_ends_a_trajectory():
     steps = [

@@ -93,11 +93,6 @@ def test_an_episode_by_hand():
     assert s2 == [("y1b", "o1b")]
 
 
-def test_a_state_is_a_chat():
-    chat_of = evaluate.chat_of(problem("a"), [("y1", "o1"), ("y2", "o2")])
-    assert chat_of == chat("Write f for a.", "y1", "o1", "y2", "o2")
-
-
 @pytest.mark.parametrize("hidden", [False, True])
 def test_an_episode_stops_when_the_public_tests_pass_and_whatever_the_hidden_ones_say(hidden):
     episode = evaluate.episode("PT", "real", [0.0, 0.0, 0.0])
