@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 
+import grading
 import make_student
 import pytest
 from conftest import ROOT, STAGES, stage
+from gradescope import Points
 from grading import HERE, Student, graded_tests, run_test
 from mutants import MUTANTS
 
@@ -604,6 +606,57 @@ def workers_left():
             if WORKER in command and parent != os.getpid():
                 found.append(int(pid))
     return found
+
+
+def test_what_the_code_has_printed_stands_beside_its_failure(tmp_path):
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    solution = "    print('looking at', sorted(row))\n" + WRONG
+    (folder / "02_execute.py").write_text(replace_solution(2, "reward", solution))
+    results, _ = run_grader(folder, tmp_path, "-m", "stage02")
+    (failed,) = [test for test in results["tests"] if not test["score"]]
+    assert "printed by the code:\nlooking at ['feedback', 'hidden_passed'" in failed["output"]
+    assert "hint:" in failed["output"]
+
+
+def test_time_is_limited_by_call_and_by_stage(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "LIMIT", 1.0)
+    monkeypatch.setattr(grading, "SHORT_LIMIT", 0.3)
+    (tmp_path / "02_execute.py").write_text(replace_solution(2, "reward", "    while True: pass"))
+    student = Student(tmp_path, 2)
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(pytest.fail.Exception, match="an endless loop"):
+            student.reward({})
+        seconds.append(time.monotonic() - began)
+    assert student.left == pytest.approx(grading.BUDGET - 2.3, abs=1.0)
+    assert min(seconds[:2]) >= 1.0
+
+    # What is left of the stage's time is all that a call has, and then there is none.
+    student.left = 0.0
+    began = time.monotonic()
+    with pytest.raises(pytest.fail.Exception, match="no more are made"):
+        student.choose_block([], "f")
+    assert student.process is None or time.monotonic() - began < 5
+    student.close()
+
+
+@pytest.mark.parametrize("missing", [[], ["Landlock"], ["Landlock", "seccomp"]])
+def test_a_cage_that_is_not_complete_is_told(missing, pytestconfig):
+    points = Points(pytestconfig)
+    points.missing = missing
+    assert all(word in points.warning() for word in missing)
+    assert bool(points.warning()) == bool(missing)
+
+
+def test_the_process_says_what_its_cage_lacks(desk):
+    """On the machine of these tests the judge's own zygote says the same."""
+    desk.put(2, os.path.join(ROOT, "02_execute.py"))
+    assert desk.first_failure(2) is None
+    script = "from lib import zygote; import json; print(json.dumps(zygote.cage()[0]))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert desk.students[2].missing == json.loads(run.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -313,6 +313,35 @@ def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
         assert [line.get("stroke") for line in lines] == list(legend.values())
 
 
+def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
+    for policy, wrong in (("mucode-1", 20), ("mucode-2", 5), ("rft-1", 50)):
+        (tmp_path / policy).mkdir()
+        write(tmp_path / policy / "examples.metrics.jsonl", [dict(wrong=wrong, examples=100)])
+    policies = ["base", "mucode-1", "mucode-2", "rft-1"]
+    (panel,) = ElementTree.fromstring(report.labels_chart(policies, tmp_path)).findall(f"{SVG}g")
+    # 0 % is at 260 and 100 % at 34: 20, 5 and 50 %.
+    mucode, rft = panel.findall(f"{SVG}polyline")
+    assert heights_of(mucode) == [214.8, 248.7]
+    assert heights_of(rft) == [147.0]
+    texts = [text.text for text in texts_in(panel)]
+    assert {"iteration 1", "iteration 2", "mucode", "rft"} <= set(texts)
+    assert report.labels_chart(["base"], tmp_path) == ""
+
+
+def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
+    few = [dict(c, scores=[1.0, 2.0]) for c in (candidate(), candidate(True, True))]
+    for count, panels in ((2, 2), (3, 1)):
+        many = [*few, *few][:count]
+        results = make_results("x", policies=["base", "m-1"])
+        results.turn1 = {"base": {results.keys[0]: few}, "m-1": {results.keys[0]: many}}
+        results.verifiers = {"base": ["base/v"], "m-1": ["m-1/v", "base/v"]}
+        root = ElementTree.fromstring(report.candidates_chart(results, "m-1"))
+        assert len(root.findall(f"{SVG}g")) == panels
+        for panel in root.findall(f"{SVG}g"):
+            lines = panel.findall(f"{SVG}polyline")
+            assert [len(heights_of(line)) for line in lines] == [count] * len(evaluate.RULES)
+
+
 # ── A whole report ───────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,6 +9,8 @@ import time
 import urllib.request
 from contextlib import closing
 
+from lib import page
+
 import pytest
 from conftest import candidate, run, step, write
 
@@ -105,6 +107,55 @@ def test_the_page_holds_what_the_expert_chose(report):
     assert row["programs"] == [["bad", 0, 3.0, 2], ["good", 1, -0.5, 1]]
     assert row["best"] == 1
     assert sorted(row["states"]) == [[1, 0], [1, 0], [2, 1]]
+
+
+def test_a_page_has_a_limit_and_says_so(report, monkeypatch, tmp_path):
+    """Of 4 problems two as they are read, or as many as have so many characters."""
+    monkeypatch.setattr(page, "MOST_PROBLEMS", 2)
+    run(6, "report", "--run", report, "--out", tmp_path / "report.md")
+    data = data_of(tmp_path)
+    assert [row["id"] for row in data["problems"]] == ["a", "b"]
+    assert data["count"] == 4
+
+    monkeypatch.setattr(page, "MOST_PROBLEMS", 9)
+    whole = [len(json.dumps(row, ensure_ascii=False)) for row in data_of(report)["problems"]]
+    monkeypatch.setattr(page, "MOST", sum(whole[:3]))
+    run(6, "report", "--run", report, "--out", tmp_path / "report.md")
+    data = data_of(tmp_path)
+    assert [row["id"] for row in data["problems"]] == ["a", "b", "c"]
+    assert data["count"] == 4
+
+
+def test_of_several_runs_the_first_is_shown(report, tmp_path):
+    other = shutil.copytree(report, tmp_path / "other")
+    for policy in EPISODES:
+        rows = [
+            dict(row, messages=[dict(role="user", content="other")]) for row in make_rows(policy)
+        ]
+        write(other / policy / "eval.jsonl", rows)
+    run(6, "report", "--run", report, other, "--out", tmp_path / "report.md")
+    data = data_of(tmp_path)
+    assert data["count"] == 4
+    assert all(row["prompt"].startswith("Write f for") for row in data["problems"])
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        ("base/scored.jsonl", dict(score="high"), ["row 1", "'score'"]),
+        ("mucode-1/examples.jsonl", dict(completion=[]), ["row 1", "'completion'"]),
+        ("mucode-1/examples.metrics.jsonl", dict(wrong=-1), ["row 1", "'wrong'"]),
+    ],
+)
+def test_a_row_that_cannot_be_shown_is_refused(report, tmp_path, refused, name, change, words):
+    folder = shutil.copytree(report, tmp_path / "run")
+    path = folder / name
+    rows = [dict(row, **change) for row in map(json.loads, path.read_text().splitlines())]
+    path.unlink()
+    (path.parent / f".{path.name}.sha256").unlink(missing_ok=True)
+    write(path, rows)
+    refused(lambda: run(6, "report", "--run", folder, "--out", tmp_path / "o.md"), path, *words)
+    assert not (tmp_path / "o.md").exists()
 
 
 # ── In a browser ─────────────────────────────────────────────────────────────────────────────────
