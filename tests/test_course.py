@@ -618,6 +618,14 @@ def test_what_the_code_has_printed_stands_beside_its_failure(tmp_path):
     assert "printed by the code:\nlooking at ['feedback', 'hidden_passed'" in failed["output"]
     assert "hint:" in failed["output"]
 
+    # However much, and of what letters: they are escaped, and cut to what a page can show.
+    solution = "    print(chr(27) * 9000)\n" + WRONG
+    (folder / "02_execute.py").write_text(replace_solution(2, "reward", solution))
+    results, _ = run_grader(folder, tmp_path, "-m", "stage02")
+    (failed,) = [test for test in results["tests"] if not test["score"]]
+    assert failed["output"].endswith(r"\x1b\x1b")
+    assert len(failed["output"]) == 5000
+
 
 def test_time_is_limited_by_call_and_by_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "LIMIT", 1.0)

@@ -114,6 +114,12 @@ def test_three_sentences_say_what_the_run_has_shown():
     assert earns.startswith("Does the verifier earn its place? **inside the noise**, +0.0 [")
     assert "N = 5" in earns
 
+    # More on the whole, but not for sure.
+    right["m-1", GREEDY] = right_after(0, 0, 0.5)
+    results = make_results("ab", right, policies=["base", "m-1"])
+    beats, *_ = report.verdicts(results, "m-1", ONE)
+    assert "**inside the noise**, +50.0 [+0.0, +100.0]" in beats
+
     # What was not searched is not answered.
     alone = make_results("ab", {("base", GREEDY): right_after(0, 0)}, policies=["base"])
     assert report.verdicts(alone, "base", ONE) == []
@@ -329,7 +335,11 @@ def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
 
 
 def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
-    few = [dict(c, scores=[1.0, 2.0]) for c in (candidate(), candidate(True, True))]
+    # The policy's own verifier, the first, likes the correct one. The other does not.
+    few = [
+        dict(candidate(), scores=[1.0, 2.0]),
+        dict(candidate(True, True), scores=[2.0, 1.0]),
+    ]
     for count, panels in ((2, 2), (3, 1)):
         many = [*few, *few][:count]
         results = make_results("x", policies=["base", "m-1"])
@@ -340,6 +350,8 @@ def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
         for panel in root.findall(f"{SVG}g"):
             lines = panel.findall(f"{SVG}polyline")
             assert [len(heights_of(line)) for line in lines] == [count] * len(evaluate.RULES)
+            # 0 and 100 % of LV at N = 1 and 2.
+            assert heights_of(lines[evaluate.RULES.index("LV")])[:2] == [260.0, 34.0]
 
 
 # ── A whole report ───────────────────────────────────────────────────────────────────────────────

@@ -129,14 +129,30 @@ def test_a_page_has_a_limit_and_says_so(report, monkeypatch, tmp_path):
 def test_of_several_runs_the_first_is_shown(report, tmp_path):
     other = shutil.copytree(report, tmp_path / "other")
     for policy in EPISODES:
-        rows = [
-            dict(row, messages=[dict(role="user", content="other")]) for row in make_rows(policy)
-        ]
+        rows = make_rows(policy)
+        for row in rows:
+            for made in row["candidates"]:
+                made["code"] = "of another run"
         write(other / policy / "eval.jsonl", rows)
     run(6, "report", "--run", report, other, "--out", tmp_path / "report.md")
     data = data_of(tmp_path)
     assert data["count"] == 4
-    assert all(row["prompt"].startswith("Write f for") for row in data["problems"])
+    programs = [program[0] for row in data["problems"] for program in row["programs"]]
+    assert RIGHT[2] in programs
+    assert "of another run" not in programs
+
+
+def test_what_an_episode_hears_in_a_control_is_not_shown(report, tmp_path):
+    """Its feedback is another problem's, which would stand there as its own."""
+    folder = shutil.copytree(report, tmp_path / "run")
+    for policy in EPISODES:
+        rows = make_rows(policy)
+        real = [row for row in rows if row["n"] == 1 and row["temperature"] > 0]
+        write(folder / policy / "eval.jsonl", [*rows, *(dict(r, variant="swapped") for r in real)])
+    run(6, "report", "--run", folder, "--out", tmp_path / "report.md")
+    for row in data_of(tmp_path)["problems"]:
+        for rules in row["episodes"].values():
+            assert set(rules) == {"greedy", "N = 1", "PT+LV, N = 2"}
 
 
 @pytest.mark.parametrize(
