@@ -2,14 +2,14 @@ r"""Stage 04 · relabel: ask the local-search expert what should have been writt
 
 WHAT IT DOES IN μCODE (Section 4.2)
   Code generation is one-step recoverable: from any state, whatever failed before, a correct program
-  can be written in one turn. So the expert needs no search tree and no value function. It looks
-  through the programs that were sampled for x, in all iterations so far:
+  can be written in one turn. So the expert needs no search tree and no value function. Its search
+  is local: it looks through the programs that were sampled for x, in all iterations so far:
 
       y*(x) = argmax over y of   β_O · R(x, y) + β_L · R_φ(x, y)         (Eq. 4, β_O = 1, β_L = 0.1)
 
   R is the oracle (public and hidden tests pass), R_φ the verifier, which chooses among correct
-  programs. (R_φ is a raw logit: a gap of more than 10 outvotes R. This stage counts how often.) The
-  search is "local": it looks no further than those programs. EVERY state visited for x gets y*(x):
+  programs. (R_φ is a raw logit: a gap of more than 10 outvotes R. This stage counts how often.)
+  EVERY state visited for x gets y*(x):
 
       D* = {(x, s_t, y*(x))}                                                                 (Eq. 5)
 
@@ -18,8 +18,7 @@ WHAT IT DOES IN μCODE (Section 4.2)
 
 READS   scored.jsonl     all steps of D with their score R_φ (stage 03)
 WRITES  examples.jsonl   one example per step, for example
-        {"task_id": "train-67", "prompt": [s_t, a chat],
-         "completion": [{"role": "assistant", "content": "```python…"}]}
+        {"task_id": "train-67", "prompt": [s_t …], "completion": [{"role": …, "content": "…"}]}
         examples.metrics.jsonl   one row of counts, for the report
 RUN     in the folder of a run, such as runs/toy:
         python ../../04_relabel.py --scored base/scored.jsonl --method mucode --out try.jsonl
@@ -31,6 +30,7 @@ Eq. 4 imitates a wrong one. --drop-uncovered leaves such problems out.
 
 import argparse
 import importlib
+import random
 
 from lib.rows import STEP_KEY, check_flags, indent, read_jsonl, stop, write_jsonl
 
@@ -40,10 +40,8 @@ execute = importlib.import_module("02_execute")
 
 
 def with_rewards(steps):
-    """The steps, each with its "reward" R: what everything below goes by.
-
-    A program that was judged both ways, near the time limit, counts as correct.
-    """
+    """The steps, each with its "reward" R: what everything below goes by."""
+    # A program that was judged both ways, near the time limit, counts as correct.
     correct = {(step["task_id"], step["code"]) for step in steps if execute.reward(step)}
     return [dict(step, reward=(step["task_id"], step["code"]) in correct) for step in steps]
 
@@ -54,11 +52,6 @@ def by_problem(steps):
     for step in steps:
         problems.setdefault(step["task_id"], []).append(step)
     return problems
-
-
-def is_covered(steps):
-    """Was any correct program sampled for this problem?"""
-    return any(step["reward"] for step in steps)
 
 
 def best_step(steps, beta_oracle, beta_learned):
@@ -111,7 +104,7 @@ def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
     # BEGIN SOLUTION
     labels = {}
     for task_id, problem_steps in by_problem(steps).items():
-        if drop_uncovered and not is_covered(problem_steps):
+        if drop_uncovered and not any(step["reward"] for step in problem_steps):
             continue
         labels[task_id] = best_step(problem_steps, beta_oracle, beta_learned)["completion"]
 
@@ -121,6 +114,15 @@ def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
 
 
 # ── Baselines and variants ───────────────────────────────────────────────────────────────────────
+
+
+def relabel_at_random(steps, **settings):
+    """μCode, but y*(x) is any of the correct programs: each has a coin in the place of R_φ."""
+    tossed = []
+    for step in steps:
+        coin = random.Random(step["task_id"] + step["code"]).random()  # one for each program
+        tossed.append(dict(step, score=coin) if step["reward"] else step)
+    return relabel(tossed, **settings)
 
 
 def trajectory_of(step):
@@ -147,11 +149,13 @@ def imitate_successful(steps):
     return imitate(steps, {key for key, step in last.items() if step["reward"]})
 
 
-def imitate_best(steps, most):
-    """RFT_LV: the same for R_φ's favourites, correct or wrong.
+def imitate_first(steps):
+    """RFT of first turns alone: (x, y_1) where y_1 is correct. Nothing is learned about o_t."""
+    return imitate_successful([step for step in steps if step["turn"] == 1])
 
-    Those are the `most` trajectories per problem whose last program has the highest score.
-    """
+
+def imitate_best(steps, most):
+    """RFT_LV: the same for R_φ's `most` favourites of each problem, by their last programs."""
     chosen = set()
     for problem_steps in by_problem(steps).values():
         last = last_steps(problem_steps)
@@ -178,9 +182,7 @@ def relabel_as_code(steps, beta_oracle, beta_learned, most):
         labels.update((key, best) for key in failed[:most])
 
         # Successful trajectories: the code copies the end of each to all its states.
-        for key, step in last.items():
-            if step["reward"]:
-                labels[key] = step["completion"]
+        labels.update((key, step["completion"]) for key, step in last.items() if step["reward"])
     return label_states(steps, labels, key=trajectory_of)
 
 
@@ -191,23 +193,23 @@ METHODS = {
     "mucode": (relabel, PAPER),
     "mucode_ov": (relabel, dict(PAPER, beta_learned=0.0)),  # the oracle verifier alone
     "mucode_lv": (relabel, dict(PAPER, beta_oracle=0.0)),  # the learned verifier alone
+    "mucode_any": (relabel_at_random, PAPER),  # any correct program, not R_φ's favourite
     "mucode_drop": (relabel, dict(PAPER, drop_uncovered=True)),  # no wrong y*
     "mucode_code": (relabel_as_code, dict(CODE, most=3)),  # as the authors' program does it
     "rft": (imitate_successful, {}),  # the baseline
+    "rft_first": (imitate_first, {}),  # … without what was learned on later turns
     "rft_lv": (imitate_best, dict(most=3)),  # the baseline with R_φ in place of the oracle
     "rft_code": (relabel_as_code, dict(CODE, most=0)),  # the authors' RFT relabels too
 }
 
-
 # ── The command line ─────────────────────────────────────────────────────────────────────────────
 
 
-def settings_of(method, args):
+def replace_settings(settings, args):
     """The settings of a method, with those that the command line replaces."""
-    _, settings = METHODS[method]
     replaced = {name: getattr(args, name) for name in PAPER if getattr(args, name) is not None}
     for name in replaced.keys() - settings.keys():  # RFT has no betas
-        stop(f"--{name.replace('_', '-')}: method '{method}' has no such setting; leave it out")
+        stop(f"--{name.replace('_', '-')}: method '{args.method}' has no such setting")
     return dict(settings, **replaced)
 
 
@@ -219,12 +221,11 @@ def label_of(example):
 def summarise(steps, examples, correct, settings):
     """One row of counts for the report. correct: the labels that are correct programs."""
     # Coverage is the expert's limit: y* can only be as good as the best program that was sampled.
-    problems = by_problem(steps)
-    covered = {task_id for task_id in problems if is_covered(problems[task_id])}
-    tokens = sum(step.get("tokens", 0) for step in steps)
+    problems = {step["task_id"] for step in steps}
+    covered = {step["task_id"] for step in steps if step["reward"]}
     programs = {(step["task_id"], step["code"]) for step in steps}
-    counts = dict(steps=len(steps), tokens=tokens, programs=len(programs))
-    counts.update(problems=len(problems), uncovered=len(problems) - len(covered))
+    counts = dict(steps=len(steps), tokens=sum(step.get("tokens", 0) for step in steps))
+    counts.update(programs=len(programs), problems=len(problems), uncovered=len(problems - covered))
 
     # A wrong label for a covered problem: in Eq. 4, and only there, R_φ can outvote the oracle.
     wrong = [label_of(example) for example in examples if label_of(example) not in correct]
@@ -279,13 +280,12 @@ def main():
     steps = with_rewards(read_jsonl(args.scored, fields, STEP_KEY))
 
     # D* (Eq. 5), as the method makes it.
-    make_examples, _ = METHODS[args.method]  # a function of this file
-    settings = settings_of(args.method, args)
+    make_examples, settings = METHODS[args.method]  # a function of this file
+    settings = replace_settings(settings, args)
     examples = make_examples(steps, **settings)
     if not examples:
-        reason = "has any step both 'public_passed' and 'hidden_passed'?"
-        advice = "Sample more trajectories or start from a better base"
-        stop(f"{args.scored}: no example for method '{args.method}': {reason} {advice}")
+        advice = "has any step both 'public_passed' and 'hidden_passed'? Sample more trajectories"
+        stop(f"{args.scored}: no example for method '{args.method}': {advice}")
 
     # The counts are written first: where the examples are, their counts are too.
     correct = {(step["task_id"], step["completion"]) for step in steps if step["reward"]}

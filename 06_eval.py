@@ -45,6 +45,7 @@ import sys
 from collections import namedtuple
 from math import comb
 
+from lib.problems import swap_expected
 from lib.report import label, write_report
 from lib.resume import open_memory, work_of
 from lib.rows import check_flags, indent, write_jsonl
@@ -61,9 +62,11 @@ RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
 CONTROLS = {
     "fresh": "fresh turn-1 samples",
     "swapped": "another problem's feedback",
+    "lying": "two tests' expected values swapped",
     "failed": "“The program failed.”",
     "removed": "empty feedback",
 }
+LIAR = "lying "  # stands before the task_id of a problem whose tests lie
 
 # One way to search. And what a candidate is drawn from: s_t as JSON, its turn (a state can come
 # again, with other noise), and the candidate's number below N.
@@ -158,17 +161,21 @@ def feedback_heard(variant, feedback):
     if variant == "removed":
         return dict.fromkeys(feedback, "")
     # A control without a branch must not pass for real feedback. (In `fresh`, s_1 hears nothing.)
-    assert variant in ("real", "fresh"), f"{variant}: no such control"
+    assert variant in ("real", "fresh", "lying"), f"{variant}: no such control"
     return feedback
 
 
-def hear(variant, candidates):
+def hear(variant, candidates, judge):
     """{task_id: candidates} of one arm → the same, with the feedback that its episodes hear."""
     if variant == "real":
         return candidates
     # In a control N = 1, so the one candidate is the pick. Its problem stays open if it fails.
     only = {task: candidate for task, (candidate,) in candidates.items()}
     feedback = {task: c["feedback"] for task, c in only.items() if not c["public_passed"]}
+    if variant == "lying":
+        twins = {task: (LIAR + task, only[task]["code"]) for task in feedback}
+        verdicts = judge(list(twins.values()))
+        feedback = {task: verdicts[twin][2] for task, twin in twins.items()}
     heard = feedback_heard(variant, feedback)
     return {task: [dict(c, feedback=heard.get(task, ""))] for task, c in only.items()}
 
@@ -216,7 +223,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
         # 3. Each episode picks one, and asks for the candidates of its next state or ends.
         histories = {}
         for arm in arms:
-            for task, candidates in hear(arm.variant, asked[arm]).items():
+            for task, candidates in hear(arm.variant, asked[arm], judge).items():
                 try:
                     histories[arm, task] = episodes[arm, task].send(candidates)
                 except StopIteration as end:
@@ -316,24 +323,22 @@ def best_of(candidates, rule, n, which=0):
     return float(correct[pick(rule, first, coin=0.0)])  # the coin: PT's if none passes
 
 
+def by_chance(candidates):
+    """PT+LV's matched control, any one of the candidates that pass: is it correct? The mean.
+
+    Whichever of them is picked ends the episode, so R_φ's choice is all that differs. Where none
+    passes, PT+LV goes on with a program that is wrong: 0.0.
+    """
+    passing = [execute.reward(candidate) for candidate in candidates if candidate["public_passed"]]
+    return sum(passing) / len(passing) if passing else 0.0
+
+
 def pairwise(candidates, which=0):
     """Pairwise accuracy of verifier `which`; nan unless some are correct and some wrong."""
     # By code: a program that was sampled twice is one program, or a favourite would count double.
     programs = {c["code"]: (c["scores"][which], execute.reward(c)) for c in candidates}
     accuracy = verifier.pairwise_accuracy(*zip(*programs.values()))
     return np.nan if accuracy is None else accuracy
-
-
-def repetition(codes, turn):
-    """(Does an episode's answer of a turn hold a program?, the same as the turn before?)
-
-    codes: the programs that it picked, turn by turn. nan if it is over, or has no turn before.
-    """
-    if len(codes) < turn:
-        return np.nan, np.nan
-    has_program = float(codes[turn - 1] != "")  # the list counts from 0
-    repeats = has_program * (codes[turn - 1] == codes[turn - 2]) if turn > 1 else np.nan
-    return has_program, repeats
 
 
 def recovery(picks, fresh, turn):
@@ -353,11 +358,6 @@ def recovery(picks, fresh, turn):
     others = fresh[1:]
     return float(repaired), sum(others) / len(others) if others else np.nan
     # END SOLUTION
-
-
-def is_lost(picks):
-    """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
-    return float(picks[-1] == (True, False))
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────
@@ -392,10 +392,13 @@ def main_search(args):
             learn("drawn", [(draw, answer)])  # on disk before the next batch begins
         return {draw: known["drawn"][draw] for draw in draws}
 
+    # For the control "lying", all problems again: two of the public tests have changed values.
+    liars = {LIAR + task: swap_expected(problem) for task, problem in problems.items()}
+
     def judge(programs):
         new = [program for program in programs if program not in known["judged"]]
         strict = args.require_sandbox
-        verdicts = execute.execute(problems, new, args.timeout, args.workers, strict=strict)
+        verdicts = execute.execute(problems | liars, new, args.timeout, args.workers, strict=strict)
         learn("judged", verdicts.items())
         return known["judged"]
 

@@ -56,6 +56,27 @@ def is_doubtful(problem):
     return problem["setup"] or names_in_tests(problem) != {problem["entry_point"]}
 
 
+def swap_expected(problem):
+    """The problem, but the first two of its public tests expect each other's value: feedback lies.
+
+    The problem as it is, where they have none that could be swapped.
+    """
+    public = problem["public_tests"]
+    if len(public) < 2:
+        return problem
+    first, second = public[:2]
+    if is_script(problem):
+        swapped = [dict(first, output=second["output"]), dict(second, output=first["output"])]
+    else:
+        sides = [text.sides_of_assert(ast.parse(test)) for test in (first, second)]
+        if (None, None) in sides:
+            return problem
+        calls, values = zip(*sides)
+        pairs = zip(map(text.source_of, calls), map(text.source_of, reversed(values)))
+        swapped = [f"assert {call} == {value}" for call, value in pairs]
+    return dict(problem, public_tests=swapped + public[2:], hidden_tests=[])
+
+
 def names_in_tests(problem):
     """The names in the set-up code and the tests of a problem."""
     sources = [problem["setup"], *problem["public_tests"], *problem["hidden_tests"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.chart import line_chart
 from lib.page import make_page
-from lib.results import in_order, label, last_of_each, method_of, read_runs
+from lib.results import BY_CHANCE, in_order, label, last_of_each, method_of, read_runs
 from lib.rows import count, finite, read_jsonl, stop, whole, write_text
 
 import numpy as np
@@ -88,11 +88,12 @@ def verdicts(results, ours, one):
         sentence = answer(results, "Does it read feedback?", (ours, one), swapped, 2)
         sentences.append(f"{sentence} over hearing another problem's (N = 1, turn 2).")
     for arm in results.arms(ours):
-        without = (ours, arm._replace(rule="PT"))
-        if arm.rule == "PT+LV" and without in results.picks:
+        if arm.rule == "PT+LV":
             question = "Does the verifier earn its place?"
-            sentence = answer(results, question, (ours, arm), without, turn)
-            sentences.append(f"{sentence} beside public tests alone (N = {arm.n}, turn {turn}).")
+            chance = (ours, arm._replace(rule=BY_CHANCE))
+            sentence = answer(results, question, (ours, arm), chance, turn)
+            sentence += " over any of the candidates that pass the public tests"
+            sentences.append(f"{sentence} (N = {arm.n}, turn {turn}).")
             break
     return sentences
 
@@ -149,7 +150,7 @@ def methods_section(results, policies, ours, single):
 
 
 def rules_section(results, policies):
-    """Each rule against the one before it in RULES."""
+    """Each rule against the one before it in RULES, and PT+LV against its matched control."""
     before = dict(zip(results.measures.RULES[1:], results.measures.RULES))
     rows = []
     for policy in policies:
@@ -159,6 +160,13 @@ def rules_section(results, policies):
             if rival in arms:
                 words = [policy, f"{arm.rule} − {rival.rule}, N = {arm.n}"]
                 rows.append((words, (policy, arm), (policy, rival)))
+            random = arm._replace(rule="Random")
+            if arm.rule == "PT+LV" and random in arms:
+                # What PT+LV has of public tests alone, on its own candidates, and what of R_φ.
+                chance = arm._replace(rule=BY_CHANCE)
+                for first, second in ((chance, random), (arm, chance)):
+                    words = [policy, f"{first.rule} − {second.rule}, N = {arm.n}"]
+                    rows.append((words, (policy, first), (policy, second)))
     return contrasts(results, ["policy", "difference"], rows)
 
 
@@ -220,11 +228,9 @@ def answers_section(results, policies, single):
     rows = []
     for policy in policies:
         for arm in single:
-            codes = [results.codes[policy, arm].get(key, []) for key in results.keys]
             row = [policy, label(arm)]
             for turn in range(1, results.turns + 1):
-                pairs = [results.measures.repetition(picked, turn) for picked in codes]
-                holds, repeats = np.array(pairs).T
+                holds, repeats = results.repetition(policy, arm, turn)
                 row += [share(results, holds), share(results, repeats)]
             del row[3]  # at turn 1 there is nothing to repeat
             rows.append(row)
@@ -235,7 +241,7 @@ def recovery_section(results, policies, one):
     """Rec(t): the next turn of open episodes beside fresh samples for the same problems."""
     rows = []
     for policy in policies:
-        lost = np.array(list(map(results.measures.is_lost, results.picks[policy, one].values())))
+        lost = results.lost(policy, one)
         for turn in range(1, results.turns):
             repaired, fresh = results.recovery(policy, one, turn)
             row = [policy, turn, (~np.isnan(repaired)).sum()]
@@ -417,6 +423,7 @@ def write_report(runs, out, measures):
         picture=os.path.basename(picture_path),
         paper=paper_section(results, last, ours),
         methods=methods_section(results, last, ours, single),
+        by_chance=BY_CHANCE,
         rules=rules_section(results, last[:2]),
         candidates=candidates_section(results, ours),
         feedback=feedback_section(results, last, one),

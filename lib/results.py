@@ -32,6 +32,23 @@ def last_of_each(policies):
     return list({method_of(policy): policy for policy in policies}.values())
 
 
+def is_lost(picks):
+    """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
+    return float(picks[-1] == (True, False))
+
+
+def repetition(codes, turn):
+    """(Does an episode's answer of a turn hold a program?, the same as the turn before?)
+
+    codes: the programs that it picked, turn by turn. nan if it is over, or has no turn before.
+    """
+    if len(codes) < turn:
+        return np.nan, np.nan
+    has_program = float(codes[turn - 1] != "")  # the list counts from 0
+    repeats = has_program * (codes[turn - 1] == codes[turn - 2]) if turn > 1 else np.nan
+    return has_program, repeats
+
+
 # ── Intervals ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -109,6 +126,8 @@ FIELDS.update(temperature=finite, messages=state, candidates=candidates, picked=
 FIELDS.update({"programs_run": whole, "group?": str, "verifiers?": paths})
 KEY = ("policy", "rule", "n", "temperature", "variant", "task_id", "turn")
 
+# What stands for the rule in an arm that is the matched control of PT+LV.
+BY_CHANCE = "any that passes"
 
 # Of a candidate of turn 1 no more is kept: a run may have 100,000 rows.
 KEPT = ("code", "public_passed", "hidden_passed", "score", "scores")
@@ -143,6 +162,7 @@ class Results:
     picks: dict = field(default_factory=dict)  # (policy, arm) → {key: [(public pass, correct)]}
     codes: dict = field(default_factory=dict)  # the same → {key: [the program picked, …]}
     right: dict = field(default_factory=dict)  # the same → (turns, K): last pick correct?
+    chances: dict = field(default_factory=dict)  # … of PT+LV → {key: [(public pass, chance)]}
     turn1: dict = field(default_factory=dict)  # policy → {key: candidates of turn 1}
     spent: dict = field(default_factory=dict)  # (policy, arm) → [tokens sampled, programs run]
     verifiers: dict = field(default_factory=dict)  # policy → those that scored its candidates
@@ -168,6 +188,15 @@ class Results:
             fresh = list(map(self.measures.execute.reward, self.turn1[policy][key]))
             rows.append(self.measures.recovery(self.picks[policy, arm][key], fresh, turn))
         return np.array(rows).T
+
+    def repetition(self, policy, arm, turn):
+        """Of each answer of a turn: does it hold a program?, that of the turn before?"""
+        codes = (self.codes[policy, arm].get(key, []) for key in self.keys)
+        return np.array([repetition(of_episode, turn) for of_episode in codes]).T
+
+    def lost(self, policy, arm):
+        """Which episodes stopped on a public pass with a hidden fail, the unrecoverable end?"""
+        return np.array([is_lost(picks) for picks in self.picks[policy, arm].values()])
 
 
 def read_runs(runs, measures):
@@ -200,6 +229,11 @@ def read_runs(runs, measures):
         carried = [measures.carry_forward(picks[key], results.turns) for key in results.keys]
         results.picks[who] = picks
         results.right[who] = np.array(carried).T
+    # The matched control of PT+LV, as a rule of its own that nobody searched with.
+    for (policy, arm), chances in results.chances.items():
+        chances = [chances.get(key, []) for key in results.keys]
+        carried = [measures.carry_forward(chance, results.turns) for chance in chances]
+        results.right[policy, arm._replace(rule=BY_CHANCE)] = np.array(carried).T
     for policy, turn1 in results.turn1.items():
         results.turn1[policy] = {key: turn1.get(key, []) for key in results.keys}
     return results
@@ -217,7 +251,7 @@ def read_policy(results, run, policy):
     path = f"{run}/{policy}/eval.jsonl"
     is_shown = run == results.runs[0] and policy in last_of_each(results.policies)
     turn1 = results.turn1.setdefault(policy, {})
-    episodes = {}  # arm → {key: {turn: (public pass, correct, code)}}
+    episodes = {}  # arm → {key: {turn: (public pass, correct, code, chance)}}
     for place, row in enumerate(iterate_jsonl(path, FIELDS, KEY), 1):
         # Rows of another program may have neither of these.
         row = dict(dict(group=row["task_id"], verifiers=[]), **row)
@@ -228,6 +262,8 @@ def read_policy(results, run, policy):
 
         # What the episode picked, and what it cost.
         outcome = best["public_passed"], results.measures.execute.reward(best), best["code"]
+        chance = results.measures.by_chance(row["candidates"]) if arm.rule == "PT+LV" else None
+        outcome = *outcome, chance
         episodes.setdefault(arm, {}).setdefault(key, {})[row["turn"]] = outcome
         if is_shown and arm.variant == "real":
             add_row(results.shown, policy, label(arm), row)
@@ -249,7 +285,7 @@ def read_policy(results, run, policy):
 
 
 def add_episodes(results, path, policy, episodes):
-    """Add what each episode picked: {arm: {key: {turn: (public pass, correct, code)}}}.
+    """Add what each episode picked: {arm: {key: {turn: (public pass, correct, code, chance)}}}.
 
     Stops unless every arm meets the same problems, and its episodes have no gap.
     """
@@ -264,9 +300,12 @@ def add_episodes(results, path, policy, episodes):
                 stop(f"{path}: {label(arm)}, task_id '{key[-1]}': {missing}")
             outcomes = [turns[turn] for turn in sorted(turns)]
             picks = results.picks.setdefault((policy, arm), {})
-            picks[key] = [(public, correct) for public, correct, _ in outcomes]
+            picks[key] = [(public, correct) for public, correct, _, _ in outcomes]
             codes = results.codes.setdefault((policy, arm), {})
-            codes[key] = [code for _, _, code in outcomes]
+            codes[key] = [code for _, _, code, _ in outcomes]
+            if arm.rule == "PT+LV":
+                chances = results.chances.setdefault((policy, arm), {})
+                chances[key] = [(public, chance) for public, _, _, chance in outcomes]
 
 
 def check_arms(run, arms):

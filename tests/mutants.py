@@ -235,7 +235,7 @@ MUTANTS = [
     (
         4,
         "relabel",
-        "if drop_uncovered and not is_covered(problem_steps):",
+        'if drop_uncovered and not any(step["reward"] for step in problem_steps):',
         "if False:",
         "never dropped",
     ),

@@ -103,6 +103,39 @@ def test_rft_imitates_successful_trajectories_as_generated():
     assert labels(expert.imitate_successful(rate(P + Q))) == ["wrong", "good", "better"]
 
 
+def test_rft_of_first_turns_imitates_what_was_correct_at_once():
+    # `good` is correct too, but at turn 2; `half` passes the public tests alone.
+    assert labels(expert.imitate_first(rate(P + Q))) == ["better"]
+
+
+def test_any_correct_program_may_be_the_label_and_its_score_has_no_say():
+    """Three correct programs of 300 problems, one of them sampled twice: a third each."""
+    passing = dict(public=True, hidden=True)
+    names = ("often", "often", "liked", "late")
+    scores = {"often": 0.0, "liked": 9.0, "late": 0.0}
+    steps = []
+    for k in range(300):
+        task = f"p{k}"
+        for trajectory, code in enumerate(names):
+            turn = 2 if code == "late" else 1
+            row = step(task, trajectory, code=code, turn=turn, score=scores[code], **passing)
+            steps.append(row)
+        steps.append(step(task, 9, code="wrong", score=5.0))
+    settings = dict(beta_oracle=1.0, beta_learned=0.1)
+    programs = labels(expert.relabel_at_random(rate(steps), **settings))
+
+    # All five states of a problem have one label, and the same in every call.
+    chosen = programs[::5]
+    assert programs == [program for program in chosen for _ in range(5)]
+    assert programs == labels(expert.relabel_at_random(rate(steps), **settings))
+    counts = {code: chosen.count(code) for code in scores}
+    assert sum(counts.values()) == 300
+    assert all(75 <= count <= 125 for count in counts.values()), counts
+
+    # Where none is correct it is μCode.
+    assert labels(expert.relabel_at_random(rate(Q), **settings)) == ["likely"] * 2
+
+
 def test_rft_lv_imitates_the_verifiers_favourite_trajectories_as_generated():
     # p's trajectories end with good 0.5, better 0.7, half 2.0 (`wrong`, 3.0, is no end), q's with
     # −1.0 and 1.0. The best one, two, three of each problem:
@@ -138,6 +171,7 @@ def test_as_in_the_code_the_best_failures_are_relabelled_and_successes_keep_thei
         ("mucode_drop", ["better"] * 4),
         ("mucode_code", ["good", "good", "better", "better"]),
         ("rft", ["wrong", "good", "better"]),
+        ("rft_first", ["better"]),
         ("rft_lv", ["wrong", "good", "better", "half"]),
         ("rft_code", ["good", "good", "better"]),
     ],

@@ -9,7 +9,7 @@ from lib import results as results_of
 
 import numpy as np
 import pytest
-from conftest import candidate, chat, contents, environment, problem, run, stage, write
+from conftest import candidate, chat, contents, environment, problem, read, run, stage, write
 
 evaluate = stage(6)
 
@@ -122,13 +122,61 @@ def test_there_is_a_new_coin_for_each_problem_turn_and_seed():
 
 
 def test_a_control_without_a_branch_is_not_taken_for_real_feedback():
-    assert evaluate.hear("real", {"a": ["as it is"]}) == {"a": ["as it is"]}
+    _, judge, _, _ = environment(CODES)
+    assert evaluate.hear("real", {"a": ["as it is"]}, judge) == {"a": ["as it is"]}
     with pytest.raises(AssertionError, match="stale: no such control"):
-        evaluate.hear("stale", {"a": [told("o")]})
+        evaluate.hear("stale", {"a": [told("o")]}, judge)
     # Every row of CONTROLS has its branch.
     for variant in evaluate.CONTROLS:
-        heard = evaluate.hear(variant, {"a": [told("o_a")], "b": [candidate(public=True)]})
+        heard = evaluate.hear(variant, {"a": [told("o_a")], "b": [candidate(public=True)]}, judge)
         assert list(heard) == ["a", "b"]
+
+
+def test_a_lie_is_what_changed_tests_say_of_the_same_program():
+    """Only open problems are judged again, and nothing but what is heard changes."""
+    asked = []
+
+    def judge(programs):
+        asked.extend(programs)
+        return {program: (False, False, f"{program[1]} fails another test") for program in programs}
+
+    open_one = told("the truth", code="y")
+    passed = candidate(public=True, code="z")
+    heard = evaluate.hear("lying", {"a": [open_one], "b": [passed]}, judge)
+    assert asked == [("lying a", "y")]
+    assert heard["a"] == [dict(open_one, feedback="y fails another test")]
+    assert heard["b"][0]["public_passed"]
+
+
+def test_a_search_with_feedback_that_lies(tmp_path, capsys, tiny, monkeypatch):
+    """From the command line, with programs as given: what is told, what stops, what counts."""
+    tests = ["assert f(1) == 10", "assert f(2) == 20"]
+    row = dict(problem("a"), public_tests=tests, hidden_tests=["assert f(3) == 30"])
+    problems = write(tmp_path / "problems.jsonl", [row])
+    # At turn 2 the policy does what it was told, so its program is wrong. At turn 3 it is right.
+    answers = {
+        1: "def f(x): return 0",
+        2: "def f(x): return {1: 20, 2: 10}[x]",
+        3: "def f(x): return 10 * x",
+    }
+
+    def sampler(problems, args):
+        def sample_states(states, temperature):
+            for i, state in enumerate(states):
+                yield i, f"```python\n{answers[state['turn']]}\n```", 3
+
+        return sample_states, None
+
+    monkeypatch.setattr(evaluate.rollout, "make_sampler", sampler)
+    out = tmp_path / "out.jsonl"
+    flags = ["--policy", tiny, "--turns", 3, "--n", 1, "--controls", "lying"]
+    run(6, "search", "--problems", problems, "--out", out, *flags)
+    rows = [row for row in read(out) if row["variant"] == "lying"]
+    assert contents(rows[-1]["messages"])[2::2] == ["`f(1)` gave 0, expected 20", ""]
+    # What the rows keep of a candidate is the truth.
+    kept = [row["candidates"][0]["feedback"] for row in rows]
+    assert kept == ["`f(1)` gave 0, expected 10", "`f(1)` gave 20, expected 10", ""]
+    assert [row["candidates"][0]["hidden_passed"] for row in rows] == [False, False, True]
 
 
 def test_a_rule_without_a_branch_reads_no_hidden_result():
@@ -498,16 +546,23 @@ def test_recovery_is_the_next_turn_of_open_episodes_beside_fresh_samples():
 def test_an_answer_without_a_program_repeats_nothing():
     """An episode of four turns that wrote x, x again, nothing, and nothing."""
     codes = ["x", "x", "", ""]
-    answers = [evaluate.repetition(codes, turn) for turn in (1, 2, 3, 4, 5)]
+    answers = [results_of.repetition(codes, turn) for turn in (1, 2, 3, 4, 5)]
     assert str(answers[0]) == "(1.0, nan)"
     assert answers[1:4] == [(1.0, 1.0), (0.0, 0.0), (0.0, 0.0)]
     assert str(answers[4]) == "(nan, nan)"
 
 
 def test_lost_is_a_public_pass_with_a_hidden_fail():
-    lost = {task: evaluate.is_lost(picks) for task, picks in PICKS.items()}
+    lost = {task: results_of.is_lost(picks) for task, picks in PICKS.items()}
     assert lost == {"a": 0.0, "b": 1.0, "c": 0.0}
-    assert evaluate.is_lost([(False, False)]) == 0.0
+    assert results_of.is_lost([(False, False)]) == 0.0
+
+
+def test_the_matched_control_is_the_mean_of_those_that_pass():
+    wrong, right = candidate(public=True), candidate(True, True)
+    assert evaluate.by_chance([right, wrong, candidate(), wrong, candidate(hidden=True)]) == 1 / 3
+    assert evaluate.by_chance([right]) == 1.0
+    assert evaluate.by_chance([candidate(), candidate(hidden=True)]) == 0.0
 
 
 def test_best_of_n_by_hand():

@@ -97,14 +97,14 @@ def test_differences_are_of_the_first_three_turns_and_the_last():
 
 def test_three_sentences_say_what_the_run_has_shown():
     """By hand: 100 points above the base, feedback that makes it worse, rules that are equal."""
-    pt = PT_LV._replace(rule="PT")
+    chance = PT_LV._replace(rule=results_of.BY_CHANCE)
     right = {
         ("base", GREEDY): right_after(0, 0, 0),
         ("m-1", GREEDY): right_after(1, 1, 1),
         ("m-1", ONE): right_after(0, 0, 0),
         ("m-1", SWAPPED): right_after(0, 1, 1),
         ("m-1", PT_LV): right_after(0, 0, 0.5),
-        ("m-1", pt): right_after(0, 0, 0.5),
+        ("m-1", chance): right_after(0, 0, 0.5),
     }
     results = make_results("ab", right, policies=["base", "m-1"])
     beats, reads, earns = report.verdicts(results, "m-1", ONE)
@@ -472,11 +472,40 @@ def test_a_report_subtracts_the_right_way(tmp_path, capsys):
     assert f"| base | PT − LV, N = 2 | {down} | {down} | {down} | {SAME} |" in text
     assert f"| base | PT+LV − PT, N = 2 | {UP} |" in text
     assert f"| base | oracle − PT+LV, N = 2 | {SAME} |" in text
+    # `good` is the only one that passes: R_φ has no choice.
+    assert f"| base | PT+LV − any that passes, N = 2 | {SAME} | {SAME} |" in text
+    assert f"| base | any that passes − Random, N = 2 | {UP} | {UP} | {UP} | {SAME} |" in text
 
     # What the turns beyond the third bring.
     assert "turn 4 − turn 3" in text
     assert f"| base | greedy | {UP} |" in text
     assert f"| base | PT+LV, N = 2 | {SAME} |" in text
+
+
+def test_the_matched_control_by_hand(tmp_path):
+    """Three problems: R_φ's choice at turn 2 is one of two, one of one, and none passes."""
+    pass_only, good, bad = candidate(True, code="p"), candidate(True, True, code="g"), candidate()
+    turns = {
+        "chosen": [([bad, bad], 0), ([pass_only, good], 1)],
+        "given": [([bad, bad], 1), ([bad, good], 1)],
+        "open": [([bad, bad], 0), ([bad, bad], 1)],
+    }
+    rows = []
+    for task, of_task in turns.items():
+        for turn, (two, picked) in enumerate(of_task, 1):
+            for arm in (GREEDY, ONE, PT_LV._replace(n=2)):
+                one = [two[picked]] if arm.n == 1 else two
+                row = dict(arm._asdict(), policy="base", verifiers=["v"], task_id=task, turn=turn)
+                row.update(messages=chat("x"), candidates=one, programs_run=2)
+                rows.append(dict(row, picked=picked if arm.n == 2 else 0))
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base/eval.jsonl", rows)
+    results = results_of.read_runs([str(tmp_path)], evaluate)
+    chance = results.right["base", PT_LV._replace(n=2, rule=results_of.BY_CHANCE)]
+    assert chance.tolist() == [[0, 0, 0], [0.5, 1, 0]]
+    assert results.right["base", PT_LV._replace(n=2)].tolist() == [[0, 0, 0], [1, 1, 0]]
+    # It is no rule that anybody searched with.
+    assert {arm.rule for arm in results.arms("base")} == {"Random", "PT+LV"}
 
 
 def test_what_a_policy_was_made_from(tmp_path, capsys):
