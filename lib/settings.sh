@@ -14,7 +14,7 @@
 #                   and that of the last policy is not trained (the expert needs π_0's all the same)
 #   MANY            those of μCode's larger search, which also compares verifiers; N: no such search
 #   FRESH           1: begin anew, and delete what an earlier run has made in the folder RUN
-#   CONTROLS        searches with feedback that is fresh, swapped, lying, failed or removed; or none
+#   CONTROLS        rows of CONTROLS in 06_eval.py: searches that hear something else; or none
 #
 # The café alone:   TRAIN and TEST, problems · SCHOOL, demonstrations · STEPS, of the training of a
 #                   policy · EPOCHS, of that of a verifier

@@ -132,8 +132,16 @@ def test_any_correct_program_may_be_the_label_and_its_score_has_no_say():
     assert sum(counts.values()) == 300
     assert all(75 <= count <= 125 for count in counts.values()), counts
 
-    # Where none is correct it is μCode.
-    assert labels(expert.relabel_at_random(rate(Q), **settings)) == ["likely"] * 2
+    # Where none is correct it is μCode: R_φ decides.
+    uncovered = [dict(row, task_id=f"q{k}") for k in range(30) for row in Q]
+    assert labels(expert.relabel_at_random(rate(uncovered), **settings)) == ["likely"] * 60
+
+
+def test_mucode_any_is_a_method(tmp_path):
+    steps = [dict(row, task_id=f"p{k}") for k in range(30) for row in P]
+    scored = write(tmp_path / "scored", steps)
+    run(4, "--scored", scored, "--out", tmp_path / "out", "--method", "mucode_any")
+    assert set(labels(read(tmp_path / "out"))) == {"good", "better"}
 
 
 def test_rft_lv_imitates_the_verifiers_favourite_trajectories_as_generated():
