@@ -1,20 +1,27 @@
 """Line charts with intervals, as SVG written by hand: no library, and it opens anywhere."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#767676", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, which colour-blind readers can tell apart. (Their black: the text's.)
+COLOURS = ("#767676", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS += ("currentColor",)
 
-# The size of a panel, and the margins inside it, in pixels. The legend is below.
-WIDTH, HEIGHT, LEGEND = 400, 300, 34
+# The size of a panel, and the margins inside it, in pixels.
+WIDTH, HEIGHT = 400, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
+NAME, ROW = 112, 22  # of the legend below: the width of a name, the height of a row
 
 
-def line_chart(panels, ticks):
+def line_chart(panels, ticks, first=0):
     """Panels side by side, one legend for all → the text of an SVG file.
 
     panels: {title: {name of a line: [(mean, low, high), …]}}, shares in [0, 1] at each of the
-    ticks, which are words. All panels have the same lines.
+    ticks, which are words. All panels have the same lines. first: the place of the first colour.
     """
-    width, height = WIDTH * len(panels), HEIGHT + LEGEND
+    # The legend: as many names in a row as there is room for.
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    width = WIDTH * len(panels)
+    in_row = (width - LEFT) // NAME
+    height = HEIGHT + 12 + ROW * -(-len(names) // in_row)
+
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     style = 'font-family="sans-serif" fill="currentColor"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>']
@@ -22,17 +29,18 @@ def line_chart(panels, ticks):
     for column, (title, lines) in enumerate(panels.items()):
         parts.append(f'<g transform="translate({WIDTH * column} 0)" font-size="13">')
         parts += draw_frame(title, ticks)
-        for i, (name, estimates) in enumerate(lines.items()):
+        for i, estimates in enumerate(lines.values()):
             # Side by side, so that the intervals of two lines do not cover each other.
             shift = 6 * (i - (len(lines) - 1) / 2)
-            colour = COLOURS[i % len(COLOURS)]
+            colour = COLOURS[(first + i) % len(COLOURS)]
             parts += draw_line(estimates, colour, shift)
-            if column == 0:
-                step = min(110, (width - LEFT) // len(lines))
-                x, y = LEFT + step * i, HEIGHT + 13
-                parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
-                parts.append(f'<text x="{x + 10}" y="{y + 5}">{name}</text>')
         parts.append("</g>")
+
+    for i, name in enumerate(names):
+        x, y = LEFT + NAME * (i % in_row), HEIGHT + 13 + ROW * (i // in_row)
+        colour = COLOURS[(first + i) % len(COLOURS)]
+        parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 10}" y="{y + 5}" font-size="13">{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 

@@ -119,7 +119,7 @@ def up_to(rows, most):
 
 
 def make_page(title, sentences, charts, results, policies, ours):
-    """The text of report.html. sentences: the verdicts. charts: [(heading, words, SVG), …]."""
+    """The text of report.html. sentences: the verdicts. charts: (heading, words, [SVG, …])."""
     # What the script reads: the trajectories of the first run, and its expert.
     run = results.runs[0]
     problems = [pack_problem(task_id, problem) for task_id, problem in results.shown.items()]
@@ -135,9 +135,9 @@ def make_page(title, sentences, charts, results, policies, ours):
 
     # What stands there without a script.
     figures = ""
-    for heading, words, svg in charts:
+    for heading, words, panels in charts:
         caption = f"<h3>{html.escape(heading)}</h3><p>{html.escape(words)}</p>"
-        figures += f"<figure>{caption}{svg}</figure>\n"
+        figures += f"<figure>{caption}<div>{''.join(panels)}</div></figure>\n"
     items = [html.escape(sentence).replace("**", "") for sentence in sentences]
     parts = {
         "title": html.escape(f"μCode: {title}"),

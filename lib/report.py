@@ -75,14 +75,15 @@ def answer(results, question, first, second, turn):
 
 
 def verdicts(results, ours, one):
-    """What the run says in three sentences, as far as it was asked."""
+    """What the run says in three sentences, or four beside RFT, as far as it was asked."""
     turn = min(3, results.turns)
     sentences = []
     greedy = one._replace(temperature=0.0)
-    if ours != "base":
-        question = f"Does {ours} beat its base?"
-        sentence = answer(results, question, (ours, greedy), ("base", greedy), turn)
-        sentences.append(f"{sentence} (greedy, after turn {turn}).")
+    for rival in last_of_each(results.policies):
+        if rival != ours and method_of(rival) in ("base", "rft"):
+            question = f"Does {ours} beat {'its base' if rival == 'base' else rival}?"
+            sentence = answer(results, question, (ours, greedy), (rival, greedy), turn)
+            sentences.append(f"{sentence} (greedy, after turn {turn}).")
     swapped = (ours, one._replace(variant="swapped"))
     if swapped in results.picks and turn > 1:
         sentence = answer(results, "Does it read feedback?", (ours, one), swapped, 2)
@@ -316,7 +317,10 @@ def everything_section(results):
 # ── Charts ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def picture(results, policies):
+# A chart is what line_chart takes: (panels, ticks, …). Without anything to draw, panels is {}.
+
+
+def turns_chart(results, policies):
     """Accuracy by turn with intervals: a panel for greedy, one for PT+LV, a line per policy."""
     panels = {}
     for arm in results.arms("base"):
@@ -324,7 +328,7 @@ def picture(results, policies):
             panel = panels.setdefault(f"problems solved, {label(arm)}", {})
             for policy in policies:
                 panel[policy] = [results.estimate(right) for right in results.right[policy, arm]]
-    return line_chart(panels, [f"turn {turn}" for turn in range(1, results.turns + 1)])
+    return panels, [f"turn {turn}" for turn in range(1, results.turns + 1)]
 
 
 def candidates_chart(results, ours):
@@ -341,7 +345,7 @@ def candidates_chart(results, ours):
                 named = [name for name in accuracies if name.split(", ")[0] == rule]
                 if named:
                     panel[rule] = [results.estimate(a) for a in accuracies[named[0]]]
-    return line_chart(panels, [f"N = {n}" for n in ns]) if len(ns) > 1 else ""
+    return panels if len(ns) > 1 else {}, [f"N = {n}" for n in ns]
 
 
 def pairs_chart(results, policies):
@@ -349,7 +353,7 @@ def pairs_chart(results, policies):
     judged = [policy for policy in policies if results.verifiers[policy]]
     pairwise = results.measures.pairwise
     line = [results.estimate(results.over_problems(pairwise, policy)) for policy in judged]
-    return line_chart({"pairwise accuracy": {"its own verifier": line}}, judged) if line else ""
+    return {"pairwise accuracy": {"its own verifier": line}} if line else {}, judged
 
 
 def labels_chart(policies, run):
@@ -363,7 +367,7 @@ def labels_chart(policies, run):
             lines.setdefault(method_of(policy), []).append((wrong, wrong, wrong))
     iterations = max(map(len, lines.values()), default=0)
     ticks = [f"iteration {k + 1}" for k in range(iterations)]
-    return line_chart({"wrong labels": lines}, ticks) if lines else ""
+    return {"wrong labels": lines} if lines else {}, ticks, 1  # the first colour is the base's
 
 
 # What the page says above each chart.
@@ -375,14 +379,16 @@ LABELS = "The share of labels that are wrong programs: no correct one was sample
 
 
 def charts(results, policies, ours, run):
-    """The charts of the page: (heading, words, SVG), those that the run has something for."""
+    """The charts of the page: (heading, words, an SVG for each panel)."""
     drawn = [
-        ("Accuracy by turn", BY_TURN, picture(results, policies)),
+        ("Accuracy by turn", BY_TURN, turns_chart(results, policies)),
         ("Accuracy by N", BY_N, candidates_chart(results, ours)),
         ("The verifier's pairs", PAIRS, pairs_chart(results, policies)),
         ("Labels by iteration", LABELS, labels_chart(results.policies, run)),
     ]
-    return [chart for chart in drawn if chart[-1]]
+    for heading, words, (panels, *more) in drawn:
+        if panels:
+            yield heading, words, [line_chart({name: panels[name]}, *more) for name in panels]
 
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────
@@ -437,8 +443,7 @@ def write_report(runs, out, measures):
     head, *sections = text.split("\n## ")
     text = "\n## ".join([head, *(section for section in sections if "|" in section)])
 
-    drawn = charts(results, last, ours, runs[0])
-    page = make_page(title, sentences, drawn, results, last, ours)
-    write_text(picture_path, [drawn[0][2]])
+    page = make_page(title, sentences, charts(results, last, ours, runs[0]), results, last, ours)
+    write_text(picture_path, [line_chart(*turns_chart(results, last))])
     write_text(os.path.splitext(out)[0] + ".html", [page])
     write_text(out, [text])

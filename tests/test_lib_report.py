@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from lib import report
 from lib import results as results_of
+from lib.chart import COLOURS, line_chart
 
 import numpy as np
 import pytest
@@ -119,6 +120,13 @@ def test_three_sentences_say_what_the_run_has_shown():
     results = make_results("ab", right, policies=["base", "m-1"])
     beats, *_ = report.verdicts(results, "m-1", ONE)
     assert "**inside the noise**, +50.0 [+0.0, +100.0]" in beats
+
+    # RFT is a rival too, and other methods are not.
+    right["rft-2", GREEDY] = right_after(1, 1, 1)
+    results = make_results("ab", right, policies=["base", "m-1", "other-1", "rft-2"])
+    _, beats, *_ = report.verdicts(results, "m-1", ONE)
+    assert beats.startswith("Does m-1 beat rft-2? **inside the noise**, -50.0 [-100.0, +0.0]")
+    assert len(report.verdicts(results, "m-1", ONE)) == 4
 
     # What was not searched is not answered.
     alone = make_results("ab", {("base", GREEDY): right_after(0, 0)}, policies=["base"])
@@ -267,6 +275,11 @@ def texts_in(element):
     return list(element.iter(f"{SVG}text"))
 
 
+def drawn(chart):
+    """A chart as an SVG element."""
+    return ElementTree.fromstring(line_chart(*chart))
+
+
 def heights_of(line):
     """The y of each point of a polyline."""
     return [float(point.split(",")[1]) for point in line.get("points").split()]
@@ -278,7 +291,7 @@ def test_the_picture_by_hand(four_turns):
     A panel's plot is 334 pixels wide from x = 52, and 226 high from y = 34. Of four turns the
     third stands at 52 + 334 · 2.5 / 4 = 260.75; two policies stand 3 to its left and right.
     """
-    root = ElementTree.fromstring(report.picture(four_turns, ["base", "rft-1"]))
+    root = drawn(report.turns_chart(four_turns, ["base", "rft-1"]))
     greedy, best = root.findall(f"{SVG}g")
     titles = [text.text for text in texts_in(root) if text.get("font-weight") == "bold"]
     assert len(titles) == 2
@@ -305,7 +318,7 @@ def test_the_picture_by_hand(four_turns):
 
 
 def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
-    root = ElementTree.fromstring(report.picture(four_turns, ["base", "rft-1"]))
+    root = drawn(report.turns_chart(four_turns, ["base", "rft-1"]))
     names = {
         int(text.get("x")): text.text for text in texts_in(root) if text.text in ("base", "rft-1")
     }
@@ -319,19 +332,39 @@ def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
         assert [line.get("stroke") for line in lines] == list(legend.values())
 
 
+@pytest.mark.parametrize("count, panels, rows", [(3, 1, 1), (5, 1, 2), (8, 1, 3), (8, 2, 2)])
+def test_a_legend_has_room_for_every_name(count, panels, rows):
+    """Up to 3 names in a row of a panel that is 400 pixels wide, and up to 6 in one of 800."""
+    lines = {f"mucode_code-{k}": [(0.5, 0.4, 0.6)] for k in range(count)}
+    root = ElementTree.fromstring(line_chart({str(k): lines for k in range(panels)}, ["turn 1"]))
+    names = [text for text in texts_in(root) if text.text in lines]
+    assert [text.text for text in names] == list(lines)
+    places = [(int(text.get("x")), int(text.get("y"))) for text in names]
+    assert len({y for _, y in places}) == rows
+    assert all(x + 100 <= int(root.get("width")) for x, _ in places)
+    assert all(y < int(root.get("height")) for _, y in places)
+    for (x, y), (other_x, other_y) in zip(places, places[1:]):
+        assert other_x - x >= 100 or other_y - y >= 20
+
+
 def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
     for policy, wrong in (("mucode-1", 20), ("mucode-2", 5), ("rft-1", 50)):
         (tmp_path / policy).mkdir()
         write(tmp_path / policy / "examples.metrics.jsonl", [dict(wrong=wrong, examples=100)])
     policies = ["base", "mucode-1", "mucode-2", "rft-1"]
-    (panel,) = ElementTree.fromstring(report.labels_chart(policies, tmp_path)).findall(f"{SVG}g")
+    root = drawn(report.labels_chart(policies, tmp_path))
+    (panel,) = root.findall(f"{SVG}g")
     # 0 % is at 260 and 100 % at 34: 20, 5 and 50 %.
     mucode, rft = panel.findall(f"{SVG}polyline")
     assert heights_of(mucode) == [214.8, 248.7]
     assert heights_of(rft) == [147.0]
-    texts = [text.text for text in texts_in(panel)]
+    texts = [text.text for text in texts_in(root)]
     assert {"iteration 1", "iteration 2", "mucode", "rft"} <= set(texts)
-    assert report.labels_chart(["base"], tmp_path) == ""
+    # In the colours that the two have beside a base.
+    both = [mucode.get("stroke"), rft.get("stroke")]
+    assert both == list(COLOURS[1:3])
+    panels, *_ = report.labels_chart(["base"], tmp_path)
+    assert panels == {}
 
 
 def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
@@ -345,7 +378,7 @@ def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
         results = make_results("x", policies=["base", "m-1"])
         results.turn1 = {"base": {results.keys[0]: few}, "m-1": {results.keys[0]: many}}
         results.verifiers = {"base": ["base/v"], "m-1": ["m-1/v", "base/v"]}
-        root = ElementTree.fromstring(report.candidates_chart(results, "m-1"))
+        root = drawn(report.candidates_chart(results, "m-1"))
         assert len(root.findall(f"{SVG}g")) == panels
         for panel in root.findall(f"{SVG}g"):
             lines = panel.findall(f"{SVG}polyline")
