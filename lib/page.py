@@ -118,8 +118,20 @@ def up_to(rows, most):
     return kept
 
 
-def make_page(title, sentences, charts, results, policies, ours):
-    """The text of report.html. sentences: the verdicts. charts: (heading, words, [SVG, …])."""
+def make_table(markdown):
+    """A table of report.md as HTML."""
+    head, _, *lines = [line.strip("| ").split(" | ") for line in markdown.strip().splitlines()]
+    rows = ["".join(f"<th>{html.escape(cell)}" for cell in head)]
+    rows += ["".join(f"<td>{html.escape(cell)}" for cell in line) for line in lines]
+    return f"<div class='wide'><table><tr>{'<tr>'.join(rows)}</table></div>"
+
+
+def make_page(words, charts, results, policies, ours):
+    """The text of report.html.
+
+    words: title and summary, the sentences of the verdicts, and methods, the tables of differences
+    in Markdown. charts: (heading, words, [SVG, …]) of each.
+    """
     # What the script reads: the trajectories of the first run, and its expert.
     run = results.runs[0]
     problems = [pack_problem(task_id, problem) for task_id, problem in results.shown.items()]
@@ -135,12 +147,15 @@ def make_page(title, sentences, charts, results, policies, ours):
 
     # What stands there without a script.
     figures = ""
-    for heading, words, panels in charts:
-        caption = f"<h3>{html.escape(heading)}</h3><p>{html.escape(words)}</p>"
+    for heading, explained, panels in charts:
+        caption = f"<h3>{html.escape(heading)}</h3><p>{html.escape(explained)}</p>"
         figures += f"<figure>{caption}<div>{''.join(panels)}</div></figure>\n"
-    items = [html.escape(sentence).replace("**", "") for sentence in sentences]
+    items = [html.escape(sentence).replace("**", "") for sentence in words["sentences"]]
+    tables = [make_table(table) for table in words["methods"].split("\n\n") if table.strip()]
     parts = {
-        "title": html.escape(f"μCode: {title}"),
+        "title": html.escape(f"μCode: {words['title']}"),
+        "summary": html.escape(words["summary"]),
+        "methods": "".join(tables) or "<p>There is one policy.</p>",
         "verdicts": f"<ul class='verdict'><li>{'<li>'.join(items)}</ul>" if items else "",
         "charts": figures,
         # In a script "</script>" would end it, whatever stands around it.
@@ -148,4 +163,6 @@ def make_page(title, sentences, charts, results, policies, ours):
     }
     # In one go: no part is searched for the names of others.
     page = TEMPLATE.read_text(encoding="utf-8")
-    return re.sub(r"\{(title|verdicts|charts|data)\}", lambda name: parts[name[1]], page)
+    return re.sub(
+        r"\{(title|summary|verdicts|methods|charts|data)\}", lambda name: parts[name[1]], page
+    )

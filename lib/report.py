@@ -8,10 +8,10 @@ import glob
 import os
 from pathlib import Path
 
-from lib.chart import line_chart
+from lib.chart import charts, line_chart, turns_chart
 from lib.page import make_page
-from lib.results import BY_CHANCE, in_order, label, last_of_each, method_of, read_runs
-from lib.rows import count, finite, read_jsonl, stop, whole, write_text
+from lib.results import BY_CHANCE, in_order, label, last_of_each, main_three, method_of, read_runs
+from lib.rows import finite, read_jsonl, stop, write_text
 
 import numpy as np
 
@@ -79,22 +79,22 @@ def verdicts(results, ours, one):
     turn = min(3, results.turns)
     sentences = []
     greedy = one._replace(temperature=0.0)
-    for rival in last_of_each(results.policies):
-        if rival != ours and method_of(rival) in ("base", "rft"):
+    for rival in main_three(last_of_each(results.policies), ours):
+        if rival != ours:
             question = f"Does {ours} beat {'its base' if rival == 'base' else rival}?"
             sentence = answer(results, question, (ours, greedy), (rival, greedy), turn)
             sentences.append(f"{sentence} (greedy, after turn {turn}).")
     swapped = (ours, one._replace(variant="swapped"))
     if swapped in results.picks and turn > 1:
-        sentence = answer(results, "Does it read feedback?", (ours, one), swapped, 2)
+        sentence = answer(results, f"Does {ours} read feedback?", (ours, one), swapped, 2)
         sentences.append(f"{sentence} over hearing another problem's (N = 1, turn 2).")
     for arm in results.arms(ours):
         if arm.rule == "PT+LV":
-            question = "Does the verifier earn its place?"
+            question = f"Does the verifier of {ours} earn its place?"
             chance = (ours, arm._replace(rule=BY_CHANCE))
             sentence = answer(results, question, (ours, arm), chance, turn)
-            sentence += " over any of the candidates that pass the public tests"
-            sentences.append(f"{sentence} (N = {arm.n}, turn {turn}).")
+            sentence += " over a random one of the candidates that pass the public tests"
+            sentences.append(f"{sentence} (PT+LV, N = {arm.n}, turn {turn}).")
             break
     return sentences
 
@@ -171,24 +171,9 @@ def rules_section(results, policies):
     return contrasts(results, ["policy", "difference"], rows)
 
 
-def by_candidates(results, policy):
-    """Accuracy at turn 1 by the number of candidates → (the numbers, {rule: its results})."""
-    fewest = min(map(len, results.turn1[policy].values()))
-    ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= fewest]
-    with_verifier = [rule for rule in results.measures.RULES if "LV" in rule]
-    lines = [(rule, rule, 0) for rule in results.measures.RULES if rule not in with_verifier]
-    for which, path in enumerate(results.verifiers[policy]):
-        lines += [(f"{rule}, {path}", rule, which) for rule in with_verifier]
-    accuracies = {}
-    for name, rule, which in lines:
-        best_of = results.measures.best_of
-        accuracies[name] = [results.over_problems(best_of, policy, rule, n, which) for n in ns]
-    return ns, accuracies
-
-
 def candidates_section(results, policy):
     """Accuracy at turn 1 by the number of candidates, for each rule and verifier (Figs. 3, 4)."""
-    ns, accuracies = by_candidates(results, policy)
+    ns, accuracies = results.by_candidates(policy)
     rows = [[name, *(share(results, a) for a in row)] for name, row in accuracies.items()]
     return table(["rule", *(f"N = {n}" for n in ns)], rows if len(ns) > 1 else [])
 
@@ -314,83 +299,6 @@ def everything_section(results):
     return table(["policy", "rule", *turns, "tokens", "programs run"], rows)
 
 
-# ── Charts ───────────────────────────────────────────────────────────────────────────────────────
-
-
-# A chart is what line_chart takes: (panels, ticks, …). Without anything to draw, panels is {}.
-
-
-def turns_chart(results, policies):
-    """Accuracy by turn with intervals: a panel for greedy, one for PT+LV, a line per policy."""
-    panels = {}
-    for arm in results.arms("base"):
-        if label(arm) in PAPER:
-            panel = panels.setdefault(f"problems solved, {label(arm)}", {})
-            for policy in policies:
-                panel[policy] = [results.estimate(right) for right in results.right[policy, arm]]
-    return panels, [f"turn {turn}" for turn in range(1, results.turns + 1)]
-
-
-def candidates_chart(results, ours):
-    """Accuracy at turn 1 by N, by the policy's own verifier: a panel for the base and for ours."""
-    ns, _ = by_candidates(results, ours)
-    panels = {}
-    for policy in dict.fromkeys(["base", ours]):
-        own_ns, accuracies = by_candidates(results, policy)
-        # One axis for both, so the base is left out if it was searched with other N.
-        if own_ns == ns:
-            panels[f"{policy}, turn 1"] = panel = {}
-            for rule in results.measures.RULES:
-                # "PT+LV, mucode-2/verifier": the first of several verifiers is its own.
-                named = [name for name in accuracies if name.split(", ")[0] == rule]
-                if named:
-                    panel[rule] = [results.estimate(a) for a in accuracies[named[0]]]
-    return panels if len(ns) > 1 else {}, [f"N = {n}" for n in ns]
-
-
-def pairs_chart(results, policies):
-    """Pairwise accuracy of each policy's own verifier on its candidates of turn 1."""
-    judged = [policy for policy in policies if results.verifiers[policy]]
-    pairwise = results.measures.pairwise
-    line = [results.estimate(results.over_problems(pairwise, policy)) for policy in judged]
-    return {"pairwise accuracy": {"its own verifier": line}} if line else {}, judged
-
-
-def labels_chart(policies, run):
-    """The share of wrong labels by iteration, a line for each method."""
-    lines = {}
-    for policy in policies:
-        path = f"{run}/{policy}/examples.metrics.jsonl"
-        if os.path.exists(path):
-            row, *_ = read_jsonl(path, dict(wrong=whole, examples=count))
-            wrong = row["wrong"] / row["examples"]
-            lines.setdefault(method_of(policy), []).append((wrong, wrong, wrong))
-    iterations = max(map(len, lines.values()), default=0)
-    ticks = [f"iteration {k + 1}" for k in range(iterations)]
-    return {"wrong labels": lines} if lines else {}, ticks, 1  # the first colour is the base's
-
-
-# What the page says above each chart.
-BY_TURN = "The share of problems whose last program is correct. One that passed keeps its program."
-BY_N = "The rule picks among the first N candidates. The oracle is the bound."
-PAIRS = """How often R_φ scores a correct program above a wrong one of its problem, among the
-candidates of turn 1. Chance is 50 %."""
-LABELS = "The share of labels that are wrong programs: no correct one was sampled yet."
-
-
-def charts(results, policies, ours, run):
-    """The charts of the page: (heading, words, an SVG for each panel)."""
-    drawn = [
-        ("Accuracy by turn", BY_TURN, turns_chart(results, policies)),
-        ("Accuracy by N", BY_N, candidates_chart(results, ours)),
-        ("The verifier's pairs", PAIRS, pairs_chart(results, policies)),
-        ("Labels by iteration", LABELS, labels_chart(results.policies, run)),
-    ]
-    for heading, words, (panels, *more) in drawn:
-        if panels:
-            yield heading, words, [line_chart({name: panels[name]}, *more) for name in panels]
-
-
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────
 
 TEMPLATE = Path(__file__).with_name("report_template.md")
@@ -413,6 +321,10 @@ def write_report(runs, out, measures):
     single = [arm for arm in results.arms("base") if arm.n == 1]
     one = next(arm for arm in single if arm.temperature > 0)
     several = len(runs) > 1
+    groups = len({(run, group) for run, group, _ in results.keys})
+    made_of = f"{len(runs)} runs, each with groups of its own" if several else "1 run"
+    summary = f"{len(results.keys)} problems in {groups} groups, {made_of}"
+    methods = methods_section(results, last, ours, single)
     picture_path = os.path.splitext(out)[0] + ".svg"
     title = ", ".join(os.path.basename(os.path.abspath(run)) for run in runs)
     sentences = verdicts(results, ours, one)
@@ -420,15 +332,13 @@ def write_report(runs, out, measures):
     text = TEMPLATE.read_text(encoding="utf-8").format(
         title=title,
         verdicts="".join(f"- {sentence}\n" for sentence in sentences) + "\n" * bool(sentences),
-        count=len(results.keys),
-        groups=len({(run, group) for run, group, _ in results.keys}),
-        runs=f"{len(runs)} runs, each with groups of its own" if several else "1 run",
+        summary=summary,
         levels="runs, groups, then problems" if several else "groups, then problems",
         warning=SMOKE if any(map(is_smoke_run, runs)) else "",
         ours=ours,
         picture=os.path.basename(picture_path),
         paper=paper_section(results, last, ours),
-        methods=methods_section(results, last, ours, single),
+        methods=methods,
         by_chance=BY_CHANCE,
         rules=rules_section(results, last[:2]),
         candidates=candidates_section(results, ours),
@@ -443,7 +353,8 @@ def write_report(runs, out, measures):
     head, *sections = text.split("\n## ")
     text = "\n## ".join([head, *(section for section in sections if "|" in section)])
 
-    page = make_page(title, sentences, charts(results, last, ours, runs[0]), results, last, ours)
+    words = dict(title=title, summary=summary, sentences=sentences, methods=methods)
+    page = make_page(words, charts(results, last, ours, runs[0]), results, last, ours)
     write_text(picture_path, [line_chart(*turns_chart(results, last))])
     write_text(os.path.splitext(out)[0] + ".html", [page])
     write_text(out, [text])

@@ -32,6 +32,11 @@ def last_of_each(policies):
     return list({method_of(policy): policy for policy in policies}.values())
 
 
+def main_three(policies, ours):
+    """Of these policies the base, ours and RFT's: those that are compared first."""
+    return [p for p in policies if p == ours or method_of(p) in ("base", "rft")]
+
+
 def is_lost(picks):
     """What no later turn can mend: the episode stopped on a public pass with a hidden fail."""
     return float(picks[-1] == (True, False))
@@ -180,6 +185,20 @@ class Results:
         """A measure of the candidates of turn 1 → its result."""
         turn1 = self.turn1[policy]
         return np.array([measure(turn1[key], *more) for key in self.keys])
+
+    def by_candidates(self, policy):
+        """Accuracy at turn 1 by the number of candidates → (the numbers, {rule: its results})."""
+        fewest = min(map(len, self.turn1[policy].values()))
+        ns = [n for n in (1, 2, 3, 5, 8, 11, 16) if n <= fewest]
+        with_verifier = [rule for rule in self.measures.RULES if "LV" in rule]
+        lines = [(rule, rule, 0) for rule in self.measures.RULES if rule not in with_verifier]
+        for which, path in enumerate(self.verifiers[policy]):
+            lines += [(f"{rule}, {path}", rule, which) for rule in with_verifier]
+        accuracies = {}
+        for name, rule, which in lines:
+            best_of = self.measures.best_of
+            accuracies[name] = [self.over_problems(best_of, policy, rule, n, which) for n in ns]
+        return ns, accuracies
 
     def recovery(self, policy, arm, turn):
         """Rec(t) of each episode of an arm: correct at turn t + 1?, fresh samples' accuracy."""

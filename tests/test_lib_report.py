@@ -5,9 +5,8 @@ import re
 import shutil
 from xml.etree import ElementTree
 
-from lib import report
+from lib import chart, report
 from lib import results as results_of
-from lib.chart import COLOURS, line_chart
 
 import numpy as np
 import pytest
@@ -111,8 +110,8 @@ def test_three_sentences_say_what_the_run_has_shown():
     beats, reads, earns = report.verdicts(results, "m-1", ONE)
     assert beats.startswith("Does m-1 beat its base? **yes**, +100.0 [+100.0, +100.0] points")
     assert "after turn 3" in beats
-    assert reads.startswith("Does it read feedback? **no**, -100.0 [-100.0, -100.0] points")
-    assert earns.startswith("Does the verifier earn its place? **inside the noise**, +0.0 [")
+    assert reads.startswith("Does m-1 read feedback? **no**, -100.0 [-100.0, -100.0] points")
+    assert earns.startswith("Does the verifier of m-1 earn its place? **inside the noise**, +0.0 [")
     assert "N = 5" in earns
 
     # More on the whole, but not for sure.
@@ -275,9 +274,9 @@ def texts_in(element):
     return list(element.iter(f"{SVG}text"))
 
 
-def drawn(chart):
+def drawn(what):
     """A chart as an SVG element."""
-    return ElementTree.fromstring(line_chart(*chart))
+    return ElementTree.fromstring(chart.line_chart(*what))
 
 
 def heights_of(line):
@@ -291,7 +290,7 @@ def test_the_picture_by_hand(four_turns):
     A panel's plot is 334 pixels wide from x = 52, and 226 high from y = 34. Of four turns the
     third stands at 52 + 334 · 2.5 / 4 = 260.75; two policies stand 3 to its left and right.
     """
-    root = drawn(report.turns_chart(four_turns, ["base", "rft-1"]))
+    root = drawn(chart.turns_chart(four_turns, ["base", "rft-1"]))
     greedy, best = root.findall(f"{SVG}g")
     titles = [text.text for text in texts_in(root) if text.get("font-weight") == "bold"]
     assert len(titles) == 2
@@ -318,7 +317,7 @@ def test_the_picture_by_hand(four_turns):
 
 
 def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
-    root = drawn(report.turns_chart(four_turns, ["base", "rft-1"]))
+    root = drawn(chart.turns_chart(four_turns, ["base", "rft-1"]))
     names = {
         int(text.get("x")): text.text for text in texts_in(root) if text.text in ("base", "rft-1")
     }
@@ -336,7 +335,9 @@ def test_the_legend_names_each_policy_in_the_colour_of_its_line(four_turns):
 def test_a_legend_has_room_for_every_name(count, panels, rows):
     """Up to 3 names in a row of a panel that is 400 pixels wide, and up to 6 in one of 800."""
     lines = {f"mucode_code-{k}": [(0.5, 0.4, 0.6)] for k in range(count)}
-    root = ElementTree.fromstring(line_chart({str(k): lines for k in range(panels)}, ["turn 1"]))
+    root = ElementTree.fromstring(
+        chart.line_chart({str(k): lines for k in range(panels)}, ["turn 1"])
+    )
     names = [text for text in texts_in(root) if text.text in lines]
     assert [text.text for text in names] == list(lines)
     places = [(int(text.get("x")), int(text.get("y"))) for text in names]
@@ -351,8 +352,8 @@ def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
     for policy, wrong in (("mucode-1", 20), ("mucode-2", 5), ("rft-1", 50)):
         (tmp_path / policy).mkdir()
         write(tmp_path / policy / "examples.metrics.jsonl", [dict(wrong=wrong, examples=100)])
-    policies = ["base", "mucode-1", "mucode-2", "rft-1"]
-    root = drawn(report.labels_chart(policies, tmp_path))
+    results = make_results("x")
+    root = drawn(chart.labels_chart(results, tmp_path))
     (panel,) = root.findall(f"{SVG}g")
     # 0 % is at 260 and 100 % at 34: 20, 5 and 50 %.
     mucode, rft = panel.findall(f"{SVG}polyline")
@@ -362,8 +363,8 @@ def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
     assert {"iteration 1", "iteration 2", "mucode", "rft"} <= set(texts)
     # In the colours that the two have beside a base.
     both = [mucode.get("stroke"), rft.get("stroke")]
-    assert both == list(COLOURS[1:3])
-    panels, *_ = report.labels_chart(["base"], tmp_path)
+    assert both == list(chart.COLOURS[1:3])
+    panels, *_ = chart.labels_chart(results, tmp_path / "mucode-1")
     assert panels == {}
 
 
@@ -378,7 +379,7 @@ def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
         results = make_results("x", policies=["base", "m-1"])
         results.turn1 = {"base": {results.keys[0]: few}, "m-1": {results.keys[0]: many}}
         results.verifiers = {"base": ["base/v"], "m-1": ["m-1/v", "base/v"]}
-        root = drawn(report.candidates_chart(results, "m-1"))
+        root = drawn(chart.candidates_chart(results, ["base", "m-1"], "m-1"))
         assert len(root.findall(f"{SVG}g")) == panels
         for panel in root.findall(f"{SVG}g"):
             lines = panel.findall(f"{SVG}polyline")
