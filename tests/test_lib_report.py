@@ -359,6 +359,9 @@ def test_labels_by_iteration_are_a_line_for_each_method(tmp_path):
     mucode, rft = panel.findall(f"{SVG}polyline")
     assert heights_of(mucode) == [214.8, 248.7]
     assert heights_of(rft) == [147.0]
+    # Two ticks, at 52 + 334 / 4 and 52 + 334 · 3 / 4, and two methods, 3 to the left and right.
+    assert mucode.get("points") == "132.5,214.8 299.5,248.7"
+    assert rft.get("points") == "138.5,147.0"
     texts = [text.text for text in texts_in(root)]
     assert {"iteration 1", "iteration 2", "mucode", "rft"} <= set(texts)
     # In the colours that the two have beside a base.
@@ -384,8 +387,30 @@ def test_accuracy_by_n_has_a_panel_for_the_base_if_it_saw_as_many():
         for panel in root.findall(f"{SVG}g"):
             lines = panel.findall(f"{SVG}polyline")
             assert [len(heights_of(line)) for line in lines] == [count] * len(evaluate.RULES)
+            # Not in the colours of the policies.
+            assert lines[0].get("stroke") == chart.COLOURS[3]
             # 0 and 100 % of LV at N = 1 and 2.
             assert heights_of(lines[evaluate.RULES.index("LV")])[:2] == [260.0, 34.0]
+
+
+def test_pairs_are_of_each_policys_own_verifier():
+    """The base's ranks both pairs right, ours one of two; the third policy has none."""
+    keys = [("r", "g", "x"), ("r", "h", "y")]
+    results = make_results(keys, policies=["base", "m-1", "rft-1"])
+    right = [
+        dict(candidate(code="bad"), scores=[1.0, 9.0]),
+        dict(candidate(True, True, code="good"), scores=[2.0, 0.0]),
+    ]
+    wrong = [dict(right[0], scores=[3.0, 0.0]), right[1]]
+    results.turn1 = {
+        "base": dict(zip(keys, [right, right])),
+        "m-1": dict(zip(keys, [right, wrong])),
+        "rft-1": dict(zip(keys, [right, right])),
+    }
+    results.verifiers = {"base": ["b/v"], "m-1": ["m/v", "b/v"], "rft-1": []}
+    root = drawn(chart.pairs_chart(results, results.policies))
+    lines = root.findall(f"{SVG}g/{SVG}polyline")
+    assert [heights_of(line) for line in lines] == [[34.0], [147.0]]
 
 
 # ── A whole report ───────────────────────────────────────────────────────────────────────────────
