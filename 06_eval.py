@@ -173,6 +173,7 @@ def hear(variant, candidates, judge):
     only = {task: candidate for task, (candidate,) in candidates.items()}
     feedback = {task: c["feedback"] for task, c in only.items() if not c["public_passed"]}
     if variant == "lying":
+        # The same programs, judged by tests of which two have each other's expected value.
         twins = {task: (LIAR + task, only[task]["code"]) for task in feedback}
         verdicts = judge(list(twins.values()))
         feedback = {task: verdicts[twin][2] for task, twin in twins.items()}
@@ -211,8 +212,7 @@ def search(problems, arms, turns, sample, judge, score, seed):
             wanted[arm, task] = [Draw(task, arm.temperature, chat, turn, i) for i in range(arm.n)]
         drawn = sample(list(dict.fromkeys(draw for draws in wanted.values() for draw in draws)))
 
-        # 2. Run each distinct program once on ALL tests, and score it. What a rule may see of that
-        # is the business of `pick`. The rest is for the measures.
+        # 2. Run each distinct program once on ALL tests, and score it. `pick` says who sees what.
         judged = judge_candidates(problems, drawn, judge, score, programs)
         asked = {arm: {} for arm in arms}
         for (arm, task), draws in wanted.items():
