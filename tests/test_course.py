@@ -627,6 +627,34 @@ def test_what_the_code_has_printed_stands_beside_its_failure(tmp_path):
     assert len(failed["output"]) == 5000
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "value, other, equal",
+    [
+        ((1, [2.0]), [1, (2.0,)], True),  # lists and tuples are alike
+        (1.0, 1.000001, True),
+        (1.0, 1.0001, False),
+        (1, 1.0, True),
+        (1.0, 1, False),  # callers index with a whole number
+        (True, 1, True),
+        (NAN, NAN, True),
+        (10**400, 1.0, False),
+        (grading.Tensor([1.0]), grading.Tensor([1.0]), True),
+        ([1.0], grading.Tensor([1.0]), False),
+        (grading.Tensor([1.0]), [1.0], False),
+        ({"a": 1.0}, {"a": 1.0000001}, True),
+        ({"a": 1}, {"b": 1}, False),
+        ("1", 1, False),
+        ([1], [1, 2], False),
+        (None, 0, False),
+    ],
+)
+def test_what_counts_as_the_same_answer(value, other, equal):
+    assert grading.same(value, other) is equal
+
+
 def test_time_is_limited_by_call_and_by_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "LIMIT", 1.0)
     monkeypatch.setattr(grading, "SHORT_LIMIT", 0.3)
