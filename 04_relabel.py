@@ -149,11 +149,6 @@ def imitate_successful(steps):
     return imitate(steps, {key for key, step in last.items() if step["reward"]})
 
 
-def imitate_first(steps):
-    """RFT of first turns alone: (x, y_1) where y_1 is correct. Nothing is learned about o_t."""
-    return imitate_successful([step for step in steps if step["turn"] == 1])
-
-
 def imitate_best(steps, most):
     """RFT_LV: the same for R_φ's `most` favourites of each problem, by their last programs."""
     chosen = set()
@@ -164,12 +159,17 @@ def imitate_best(steps, most):
     return imitate(steps, chosen)
 
 
+def imitate_correct(steps, last_turn=float("inf")):
+    """RFT without failed tries: every (s_t, y_t), t up to last_turn, with a correct y_t."""
+    correct = [step for step in steps if step["reward"] and step["turn"] <= last_turn]
+    return [make_example(step, step["completion"]) for step in correct]
+
+
 def relabel_as_code(steps, beta_oracle, beta_learned, most):
     """What the authors' program does where the paper says Eqs. 4 and 5.
 
     Only last programs are candidates for y*. The states of a problem's `most` best-scored failed
-    trajectories get y* (`most` is 0 in their RFT). A successful trajectory's states get its own
-    last program. All other states are left out.
+    trajectories get y* (`most` is 0 in their RFT), those of a successful one its own last program.
     """
     labels = {}
     for problem_steps in by_problem(steps).values():
@@ -197,7 +197,8 @@ METHODS = {
     "mucode_drop": (relabel, dict(PAPER, drop_uncovered=True)),  # no wrong y*
     "mucode_code": (relabel_as_code, dict(CODE, most=3)),  # as the authors' program does it
     "rft": (imitate_successful, {}),  # the baseline
-    "rft_first": (imitate_first, {}),  # … without what was learned on later turns
+    "rft_correct": (imitate_correct, {}),  # … without the failed tries
+    "rft_first": (imitate_correct, dict(last_turn=1)),  # … and without later turns
     "rft_lv": (imitate_best, dict(most=3)),  # the baseline with R_φ in place of the oracle
     "rft_code": (relabel_as_code, dict(CODE, most=0)),  # the authors' RFT relabels too
 }
@@ -231,8 +232,7 @@ def summarise(steps, examples, correct, settings):
     wrong = [label_of(example) for example in examples if label_of(example) not in correct]
     if "beta_learned" in settings:
         counts["overruled"] = len(covered & {task_id for task_id, _ in wrong})
-    counts.update(examples=len(examples), wrong=len(wrong))
-    return counts
+    return dict(counts, examples=len(examples), wrong=len(wrong))
 
 
 def print_counts(counts, args):

@@ -103,9 +103,13 @@ def test_rft_imitates_successful_trajectories_as_generated():
     assert labels(expert.imitate_successful(rate(P + Q))) == ["wrong", "good", "better"]
 
 
-def test_rft_of_first_turns_imitates_what_was_correct_at_once():
-    # `good` is correct too, but at turn 2; `half` passes the public tests alone.
-    assert labels(expert.imitate_first(rate(P + Q))) == ["better"]
+def test_rft_without_failed_tries_and_of_first_turns():
+    # `wrong` came before `good`, at turn 2; `half` passes the public tests alone.
+    examples = expert.imitate_correct(rate(P + Q))
+    assert labels(examples) == ["good", "better"]
+    assert [example["prompt"] for example in examples] == [GOOD["messages"], BETTER["messages"]]
+    assert labels(expert.imitate_correct(rate(P + Q), last_turn=1)) == ["better"]
+    assert labels(expert.imitate_correct(rate(P + Q), last_turn=2)) == ["good", "better"]
 
 
 def test_any_correct_program_may_be_the_label_and_its_score_has_no_say():
@@ -179,6 +183,7 @@ def test_as_in_the_code_the_best_failures_are_relabelled_and_successes_keep_thei
         ("mucode_drop", ["better"] * 4),
         ("mucode_code", ["good", "good", "better", "better"]),
         ("rft", ["wrong", "good", "better"]),
+        ("rft_correct", ["good", "better"]),
         ("rft_first", ["better"]),
         ("rft_lv", ["wrong", "good", "better", "half"]),
         ("rft_code", ["good", "good", "better"]),
