@@ -176,8 +176,8 @@ def choose(logits, uniform, temperature):
     """The next token of each row: logits (B, V), uniform (B,) in [0, 1) → ids (B,).
 
     Inverse CDF: the first token whose cumulative probability, under the softmax of logits /
-    temperature, exceeds the uniform number. Sums of floats need not end at 1: a token of
-    probability 0 is never drawn all the same. Temperature 0 is greedy: the most likely token.
+    temperature, exceeds the uniform number. A token of probability 0 is never drawn, though sums of
+    floats need not end at exactly 1. Temperature 0 is greedy: the most likely token.
 
     >>> choose(torch.tensor([[0.2, 0.3, 0.5]] * 2).log(), torch.tensor([0.1, 0.4]), 1.0)
     tensor([0, 1])

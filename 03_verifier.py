@@ -75,7 +75,7 @@ def is_held_out(group):
 
 
 def split(problems, task_ids):
-    """Task ids → (those to train on, those held out). A handful is not split."""
+    """Task ids → (those to train on, those held out). If that would leave none to train on: all."""
     held_out = [task for task in task_ids if is_held_out(problems[task].get("group", task))]
     training = [task for task in task_ids if task not in held_out]
     return (training, held_out) if training else (held_out, [])
@@ -89,7 +89,7 @@ def as_chat(prompt, code):
 
 
 def encode_program(tokenizer, problem, code, room, path):
-    """The same as token ids, at most `room` of them. path: the file that the problem is from."""
+    """The same as token ids. Stops if they are more than `room`. path: the problem's file."""
     ids = rollout.render(tokenizer, as_chat(problem["prompt"], code), reply=False)
     if len(ids) > room:
         where = f"{path}, task_id '{problem['task_id']}': field 'prompt' and a program"

@@ -45,7 +45,7 @@ import sys
 from collections import namedtuple
 from math import comb
 
-from lib.problems import swap_expected
+from lib.problems import LIAR, make_liars
 from lib.report import label, write_report
 from lib.resume import open_memory, work_of
 from lib.rows import check_flags, indent, write_jsonl
@@ -62,11 +62,10 @@ RULES = ("Random", "LV", "PT", "PT+LV", "oracle")
 CONTROLS = {
     "fresh": "fresh turn-1 samples",
     "swapped": "another problem's feedback",
-    "lying": "two tests' expected values swapped",
+    "lying": "feedback that lies (two expected values swapped)",
     "failed": "“The program failed.”",
     "removed": "empty feedback",
 }
-LIAR = "lying "  # stands before the task_id of a problem whose tests lie
 
 # One way to search. And what a candidate is drawn from: s_t as JSON, its turn (a state can come
 # again, with other noise), and the candidate's number below N.
@@ -392,8 +391,8 @@ def main_search(args):
             learn("drawn", [(draw, answer)])  # on disk before the next batch begins
         return {draw: known["drawn"][draw] for draw in draws}
 
-    # For the control "lying", all problems again: two of the public tests have changed values.
-    liars = {LIAR + task: swap_expected(problem) for task, problem in problems.items()}
+    # For the control "lying", all problems again, with tests that lie.
+    liars = make_liars(problems, args.problems) if "lying" in args.controls else {}
 
     def judge(programs):
         new = [program for program in programs if program not in known["judged"]]
@@ -421,7 +420,7 @@ def main_search(args):
 
 
 def print_search(rows, arms, problems, args):
-    """One line of result, and the longest episode of PT as the model saw it."""
+    """One line of result, and the longest episode of PT: what the model saw, and its program."""
     # Rows come by turn, so an episode's last row is what it ended with.
     last = {(arm_of(row), row["task_id"]): row["candidates"][row["picked"]] for row in rows}
     # The controls, and N = 1 at a temperature, are for the report.

@@ -12,7 +12,7 @@
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail +o posix
 
-# `stage` calls a stage, unless its last argument, the output, exists. `meanwhile` does not wait.
+# `stage` calls a stage, unless its last argument, the output, exists. `meanwhile` need not wait.
 main() {
   make_problems                             # x (data/cafe.py), and π_0: school (stage 05)
   rollouts base "$SEED"                     # D ← rollouts of π_0
@@ -45,7 +45,7 @@ algorithm_1() {     # algorithm_1 METHOD: expert iteration, from π_0 to π_M
     # π_i: fine-tuned on all (s, y*(x))
     stage 05_train_policy.py --base "$start" --examples "$pi/examples.jsonl" $POLICY_FLAGS \
       --seed "$SEED" --out "$pi/policy"
-    # The last D_i and R_φ are for the search alone, where R_φ picks if there is a choice.
+    # After the last iteration these two serve the search alone: R_φ picks, if N > 1.
     if [ "$i" -lt "$ITERATIONS" ] || [ "$N" -gt 1 ]; then
       # D ← D ∪ D_i: rollouts of π_i
       rollouts "$pi" $((SEED + 1000 * i))

@@ -153,8 +153,9 @@ BY_N = """The rule picks among the first N candidates; Random and the oracle, wh
 are averages over all choices of N."""
 PAIRS = """How often R_φ, the policy's own verifier, scores a correct program above a wrong one of
 the same problem. Chance is 50 %."""
-LABELS = """The share of a method's labels that are wrong programs. μCode has one where no correct
-program was sampled; RFT imitates the failed tries of trajectories that ended well, too."""
+LABELS = """The share of a method's labels that are wrong programs. μCode labels a state with one
+where no correct program was sampled; RFT also imitates the failed tries of trajectories that ended
+well."""
 
 
 def charts(results, policies, ours, run):

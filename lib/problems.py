@@ -3,8 +3,10 @@
 import ast
 
 from lib import text
+from lib.rows import stop
 
 KINDS = ("public_tests", "hidden_tests")
+LIAR = "lying "  # stands before the task_id of a problem whose tests lie
 
 
 def find_fault(problem):
@@ -75,6 +77,15 @@ def swap_expected(problem):
         pairs = zip(map(text.source_of, calls), map(text.source_of, reversed(values)))
         swapped = [f"assert {call} == {value}" for call, value in pairs]
     return dict(problem, public_tests=swapped + public[2:], hidden_tests=[])
+
+
+def make_liars(problems, path):
+    """{LIAR + task_id: the problem, with tests that lie}. Stops if none of the file can lie."""
+    liars = {LIAR + task_id: swap_expected(problem) for task_id, problem in problems.items()}
+    if all(liars[LIAR + task_id] is problem for task_id, problem in problems.items()):
+        need = "two public tests whose expected values can be swapped"
+        stop(f"{path}: field 'public_tests': no problem has {need}, as --controls lying needs")
+    return liars
 
 
 def names_in_tests(problem):

@@ -163,7 +163,7 @@ def rules_section(results, policies):
                 rows.append((words, (policy, arm), (policy, rival)))
             random = arm._replace(rule="Random")
             if arm.rule == "PT+LV" and random in arms:
-                # What PT+LV has of public tests alone, on its own candidates, and what of R_φ.
+                # Of PT+LV's last pick, what the public tests do, and what R_φ adds to them.
                 chance = arm._replace(rule=BY_CHANCE)
                 for first, second in ((chance, random), (arm, chance)):
                     words = [policy, f"{first.rule} − {second.rule}, N = {arm.n}"]
@@ -246,6 +246,8 @@ def verifier_section(results):
     for policy in results.policies:
         for which, path in enumerate(results.verifiers[policy]):
             accuracy = results.over_problems(results.measures.pairwise, policy, which)
+            if np.isnan(accuracy).all():
+                continue  # one candidate each: there is nothing to compare
             if which == 0:
                 own = accuracy
             row = [policy, path, share(results, accuracy), (~np.isnan(accuracy)).sum()]

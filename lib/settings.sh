@@ -151,6 +151,8 @@ is_one_of "$SPLIT" test dev || refuse "SPLIT=$SPLIT: test or dev is expected"
 for control in $CONTROLS; do
   grep -q "^    \"$control\":" "$HERE/06_eval.py" ||
     refuse "CONTROLS: '$control' is no row of CONTROLS in 06_eval.py"
+  [ "$PRESET" != mbpp ] || [ "$control" != lying ] ||
+    refuse "CONTROLS: 'lying' swaps the values of two public tests, and MBPP's problems have one"
 done
 METHODS=${METHODS:-mucode}
 for method in $METHODS; do

@@ -1,6 +1,6 @@
 """lib/problems.py: tests that lie, for a control of stage 06. (What is refused: test_malformed.)"""
 
-from lib.problems import swap_expected
+from lib.problems import make_liars, swap_expected
 
 import pytest
 from conftest import problem, stage
@@ -53,6 +53,15 @@ def test_the_truth_is_left_as_it_was():
     swap_expected(row)
     assert row["public_tests"] == ["assert f(1) == 2", "assert f(3) == 4"]
     assert row["hidden_tests"] == ["assert f(5) == 6"]
+
+
+def test_problems_that_cannot_lie_are_refused_if_all_are_like_that(refused):
+    able = dict(problem("a"), public_tests=["assert f(1) == 2", "assert f(3) == 4"])
+    unable = dict(problem("b"), public_tests=["assert f(1) == 2"])
+    liars = make_liars({"a": able, "b": unable}, "p.jsonl")
+    assert liars["lying a"]["public_tests"] == ["assert f(1) == 4", "assert f(3) == 2"]
+    assert liars["lying b"] == unable
+    refused(lambda: make_liars({"b": unable}, "p.jsonl"), "p.jsonl", "lying")
 
 
 def test_a_correct_program_fails_tests_that_lie_and_hears_of_the_first():

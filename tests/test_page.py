@@ -256,8 +256,8 @@ def listed(browser):
     "name, policy, rule, expected",
     [
         ("all problems", "base", "N = 1", "abcd"),
-        ("repaired by feedback", "mucode-1", "N = 1", "a"),
-        ("repaired by feedback", "base", "N = 1", ""),
+        ("wrong at first, repaired later", "mucode-1", "N = 1", "a"),
+        ("wrong at first, repaired later", "base", "N = 1", ""),
         ("never solved", "base", "N = 1", "abd"),
         ("never solved", "mucode-1", "greedy", "d"),
         ("stopped by a public pass with a hidden fail", "base", "N = 1", "b"),
@@ -314,7 +314,7 @@ def test_a_filter_shows_the_turn_that_it_is_about(browser):
     browser.press("k")
     browser.choose("filter", "all problems")
     assert browser.run(place) == "a 1"
-    browser.choose("filter", "repaired by feedback")
+    browser.choose("filter", "wrong at first, repaired later")
     assert browser.run(place) == "a 2"
 
 
@@ -389,7 +389,7 @@ def test_every_key_does_what_it_says(browser, report):
         ("\ue012", "turn", "1"),
         ("r", "rule", "PT+LV, N = 2"),
         ("r", "rule", "greedy"),
-        ("f", "filter", "repaired by feedback"),
+        ("f", "filter", "wrong at first, repaired later"),
     ]:
         browser.press(key)
         assert now(name) == value, key
@@ -467,11 +467,11 @@ def test_lines_that_changed_are_marked_and_hidden_results_stand_apart(browser, r
     changed = f"return [...{column}.querySelectorAll('.changed')].map(n => n.textContent)"
     assert browser.run(changed) == ["    return x + 1"]
     hidden = f"return [...{column}.querySelectorAll('.unseen')].map(n => n.textContent)"
-    assert browser.run(hidden) == ["hidden fail ✗", "hidden pass ✓"]
+    assert browser.run(hidden) == ["hidden fail: wrong", "hidden pass: correct"]
 
     # Hidden tests alone do not make a program correct.
     browser.open(f"file://{report}/report.html#problem=d&policy=base&rule=greedy")
-    assert browser.run(hidden)[0] == "hidden pass ✗"
+    assert browser.run(hidden)[0] == "hidden pass: wrong"
 
 
 @needs_browser

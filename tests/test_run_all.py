@@ -310,6 +310,7 @@ def test_a_stage_that_fails_ends_the_run(machine):
         ({"PRESET": "mbpp", "HUMANEVAL": "/nofile"}, ["HUMANEVAL=/nofile"]),
         ({"SPLIT": "train"}, ["SPLIT=train"]),
         ({"CONTROLS": "fresh frsh"}, ["'frsh'"]),
+        ({"PRESET": "mbpp", "CONTROLS": "swapped lying"}, ["'lying'"]),
         ({"METHODS": "mucode ppo"}, ["'ppo'"]),
         ({"METHODS": "mucode+mse"}, ["+bce"]),
         ({"STEP": "10"}, ["STEP is no setting", "STEPS"]),
