@@ -40,7 +40,7 @@ def add_row(problems, policy, rule, row):
         verdict = [candidate[name] for name in ("public_passed", "hidden_passed", "feedback")]
         number, *_ = programs.setdefault(candidate["code"], (len(programs), *verdict))
         if candidate["score"] is not None:
-            scores[number] = round(candidate["score"], 2)
+            scores[number] = round(candidate["score"], 5)
         numbers.append(number)
 
     # A turn is the place of the pick, and then the candidates.
@@ -129,8 +129,8 @@ def make_table(markdown):
 def make_page(words, charts, results, policies, ours):
     """The text of report.html.
 
-    words: title and summary, the sentences of the verdicts, and methods, the tables of differences
-    in Markdown. charts: (heading, words, [SVG, …]) of each.
+    words: title, summary and levels (what is resampled), the sentences of the verdicts, and
+    methods, the tables of differences in Markdown. charts: (heading, words, [SVG, …]) of each.
     """
     # What the script reads: the trajectories of the first run, and its expert.
     run = results.runs[0]
@@ -155,6 +155,7 @@ def make_page(words, charts, results, policies, ours):
     parts = {
         "title": html.escape(f"μCode: {words['title']}"),
         "summary": html.escape(words["summary"]),
+        "levels": html.escape(words["levels"]),
         "methods": "".join(tables) or "<p>There is one policy.</p>",
         "verdicts": f"<ul class='verdict'><li>{'<li>'.join(items)}</ul>" if items else "",
         "charts": figures,
@@ -164,5 +165,7 @@ def make_page(words, charts, results, policies, ours):
     # In one go: no part is searched for the names of others.
     page = TEMPLATE.read_text(encoding="utf-8")
     return re.sub(
-        r"\{(title|summary|verdicts|methods|charts|data)\}", lambda name: parts[name[1]], page
+        r"\{(title|summary|levels|verdicts|methods|charts|data)\}",
+        lambda name: parts[name[1]],
+        page,
     )

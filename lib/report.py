@@ -326,6 +326,7 @@ def write_report(runs, out, measures):
     groups = len({(run, group) for run, group, _ in results.keys})
     made_of = f"{len(runs)} runs, each with groups of its own" if several else "1 run"
     summary = f"{len(results.keys)} problems in {groups} groups, {made_of}"
+    levels = "runs, groups, then problems" if several else "groups, then problems"
     methods = methods_section(results, last, ours, single)
     picture_path = os.path.splitext(out)[0] + ".svg"
     title = ", ".join(os.path.basename(os.path.abspath(run)) for run in runs)
@@ -335,7 +336,7 @@ def write_report(runs, out, measures):
         title=title,
         verdicts="".join(f"- {sentence}\n" for sentence in sentences) + "\n" * bool(sentences),
         summary=summary,
-        levels="runs, groups, then problems" if several else "groups, then problems",
+        levels=levels,
         warning=SMOKE if any(map(is_smoke_run, runs)) else "",
         ours=ours,
         picture=os.path.basename(picture_path),
@@ -355,7 +356,7 @@ def write_report(runs, out, measures):
     head, *sections = text.split("\n## ")
     text = "\n## ".join([head, *(section for section in sections if "|" in section)])
 
-    words = dict(title=title, summary=summary, sentences=sentences, methods=methods)
+    words = dict(title=title, summary=summary, sentences=sentences, methods=methods, levels=levels)
     page = make_page(words, charts(results, last, ours, runs[0]), results, last, ours)
     write_text(picture_path, [line_chart(*turns_chart(results, last))])
     write_text(os.path.splitext(out)[0] + ".html", [page])

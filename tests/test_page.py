@@ -400,8 +400,12 @@ def test_every_key_does_what_it_says(browser, report):
     assert browser.run("return document.getElementById('search').value") == "j"
     browser.press("\ue00c")
     assert browser.run("return document.activeElement.id") != "search"
+    # Escape forgets the words, Enter keeps them.
+    assert browser.run("return [now.search, document.getElementById('search').value]") == ["", ""]
     browser.press("/")
+    browser.press("x")
     browser.press("\ue007")
+    assert now("search") == "x"
     assert browser.run("return document.activeElement.id") != "search"
     browser.choose("search", "")
 
@@ -417,12 +421,22 @@ def test_every_key_does_what_it_says(browser, report):
     browser.press("c")
     assert browser.run(opened) == 0
 
-    # After a choice in a list the keys are commands again.
-    browser.run("document.getElementById('rule').focus()")
+    # In a list the keys are commands too, but for those that choose there.
     browser.choose("rule", "greedy")
+    browser.run("document.getElementById('rule').focus()")
     before = now("problem")
     browser.press("k")
     assert now("problem") != before
+    assert browser.run("return document.activeElement.id") == "rule"
+    browser.press("\ue013")
+    browser.press("\ue015")
+    assert browser.run("return document.activeElement.id") == "rule"
+
+    # What a key does is to be seen.
+    browser.run("window.scrollTo(0, 0)")
+    browser.press("j")
+    top = "return document.getElementById('problem').getBoundingClientRect().top < innerHeight"
+    assert browser.run(top)
 
 
 @needs_browser
@@ -437,6 +451,14 @@ def test_the_address_leads_to_a_problem_and_turn(browser, report):
     assert set(browser.run(marked)) >= {"turn 2"}
     browser.press("k")
     assert "problem=c" in browser.run("return location.hash")
+
+    # In the same tab, what an address does not say is as at the start.
+    browser.choose("search", "median")
+    browser.press("c")
+    browser.run("location.hash = '#problem=b&turn=1'")
+    time.sleep(0.2)
+    state = "return [now.problem, now.search, now.candidates, now.rule, now.policy]"
+    assert browser.run(state) == ["b", "", "", "N = 1", "mucode-1"]
 
     # Without a problem in the address the page is read from its top, and what it does not know is
     # left out.
@@ -481,6 +503,8 @@ def test_the_expert_shows_y_star_first(browser, report):
     assert first < shown.index("good") < shown.index("bad")
     assert "3 states were visited: each got y*" in shown
     assert browser.run("return document.querySelector('#lesson option').textContent") == "t ✓"
+    browser.choose("lesson", "t")
+    assert "lesson=t" in browser.run("return location.hash")
 
 
 @needs_browser
