@@ -259,6 +259,10 @@ def test_a_verifier_is_held_against_the_policys_own():
     ]
     results = make_results("ab", policies=["p"], verifiers=dict(p=["own", "other"]))
     results.turn1 = dict(p=dict(zip(results.keys, [pair, pair[:1]])))
+    # A policy with one candidate a turn has no pairs, and no row.
+    results.policies.append("q")
+    results.verifiers["q"] = ["own"]
+    results.turn1["q"] = dict(zip(results.keys, [pair[:1], pair[:1]]))
     _, _, first, second = report.verifier_section(results).splitlines()
     assert first == "| p | own | 100.0 [100.0, 100.0] | 1 |  |"
     assert second == f"| p | other | 0.0 [0.0, 0.0] | 1 | {UP} |"

@@ -343,6 +343,24 @@ def test_the_differences_are_those_of_the_report(browser, report):
 
 
 @needs_browser
+def test_a_problem_that_ours_repairs_and_the_base_does_not_is_shown_first(
+    tmp_path, browser, report
+):
+    """c is solved at once by both, d by none, b without a second try; so it is a."""
+    for policy in ("base", "mucode-1"):
+        (tmp_path / policy).mkdir()
+        rows = make_rows(policy)
+        order = ["c", "d", "b", "a"]
+        rows.sort(key=lambda row: order.index(row["task_id"]))
+        write(tmp_path / policy / "eval.jsonl", rows)
+    run(6, "report", "--run", tmp_path, "--out", tmp_path / "report.md")
+    browser.open(f"file://{tmp_path}/report.html")
+    assert listed(browser) == ["c", "d", "b", "a"]
+    assert browser.run("return now.problem") == "a"
+    browser.open(f"file://{report}/report.html")  # as others expect it
+
+
+@needs_browser
 def test_text_is_searched_in_prompts_programs_and_feedback(browser):
     browser.choose("filter", "all problems")
     browser.choose("rule", "N = 1")
