@@ -108,9 +108,9 @@ def pytest_runtest_makereport(item, call):
     if call.excinfo and call.excinfo.errisinstance(NotImplementedError):
         # No more than that: the lines of the test would tell what it expects.
         report.longrepr = f"NotImplementedError: {call.excinfo.value}"
-    if student and call.when == "call" and student.printed:
+    if student and call.when == "call":
         printed = student.take_printed()
-        if report.failed:
+        if printed and report.failed:
             report.sections.append(("printed by the code", printed))
     return report
 

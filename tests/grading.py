@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -169,6 +170,7 @@ class Student:
         self.process = None
         self.process_status = ""  # how it has ended
         self.printed = b""
+        self.reading = threading.Lock()  # held while a part of that is on its way
         self.received = b""  # of the next reply
         self.is_loaded = False
         self.fault = None  # why the file cannot be loaded
@@ -291,8 +293,16 @@ class Student:
 
     def read_prints(self, stream):
         """Keep the end of what the code prints, and throw the rest away."""
-        while part := stream.read1(1 << 20):
-            self.printed = (self.printed + part)[-PRINTED:]
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                selector.select()
+                # With the lock, no part is neither in the pipe nor here.
+                with self.reading:
+                    part = stream.read1(1 << 20)
+                    self.printed = (self.printed + part)[-PRINTED:]
+                if not part:
+                    return  # nobody can print any more
 
     def exchange(self, order, limit, who):
         """Send an order → the reply."""
@@ -339,9 +349,22 @@ class Student:
 
     def take_printed(self):
         """What the code has printed since the last call."""
-        time.sleep(0.05)  # it comes by another way than the reply
-        printed, self.printed = self.printed, b""
-        return printed.decode(errors="replace").strip()
+        # It was in the pipe before the reply came. Code that goes on printing is not waited for.
+        deadline = time.monotonic() + 1.0
+        while True:
+            with self.reading:
+                if not self.is_in_pipe() or time.monotonic() > deadline:
+                    printed, self.printed = self.printed, b""
+                    return printed.decode(errors="replace").strip()
+            time.sleep(0.001)  # the reader's turn
+
+    def is_in_pipe(self):
+        """Is there something printed that the reader has not read yet?"""
+        if not self.process:
+            return False
+        count = bytearray(4)
+        fcntl.ioctl(self.process.stdout, termios.FIONREAD, count)
+        return any(count)
 
     def close(self):
         """End the process, and whatever is in its group."""
