@@ -117,7 +117,7 @@ def relabel(steps, beta_oracle=1.0, beta_learned=0.1, drop_uncovered=False):
 
 
 def relabel_at_random(steps, **settings):
-    """μCode, but y*(x) is any of the correct programs: each has a coin in the place of R_φ."""
+    """μCode, but y*(x) is any of the correct programs: in the place of their R_φ stands a coin."""
     tossed = []
     for step in steps:
         coin = random.Random(step["task_id"] + step["code"]).random()  # one for each program

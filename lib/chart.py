@@ -149,12 +149,12 @@ def labels_chart(results, run):
 
 # What the page says above each chart.
 BY_TURN = "The share of problems whose last program is correct. One that passed keeps its program."
-BY_N = """The rule picks among the first N candidates; Random and the oracle, which is the bound,
+BY_N = """The rule picks among the first N candidates. Random and the oracle, which is the bound,
 are averages over all choices of N."""
 PAIRS = """How often R_φ, the policy's own verifier, scores a correct program above a wrong one of
 the same problem. Chance is 50 %."""
 LABELS = """The share of a method's labels that are wrong programs. μCode labels a state with one
-where no correct program was sampled; RFT also imitates the failed tries of trajectories that ended
+where no correct program was sampled, and RFT imitates the failed tries of trajectories that ended
 well."""
 
 

@@ -126,11 +126,11 @@ def make_table(markdown):
     return f"<div class='wide'><table><tr>{'<tr>'.join(rows)}</table></div>"
 
 
-def make_page(words, charts, results, policies, ours):
+def make_page(words, sentences, charts, results, policies, ours):
     """The text of report.html.
 
-    words: title, summary and levels (what is resampled), the sentences of the verdicts, and
-    methods, the tables of differences in Markdown. charts: (heading, words, [SVG, …]) of each.
+    words: title, summary, levels (what is resampled), and methods, the tables of differences in
+    Markdown. sentences: the verdicts. charts: (heading, words, [SVG, …]) of each.
     """
     # What the script reads: the trajectories of the first run, and its expert.
     run = results.runs[0]
@@ -150,7 +150,7 @@ def make_page(words, charts, results, policies, ours):
     for heading, explained, panels in charts:
         caption = f"<h3>{html.escape(heading)}</h3><p>{html.escape(explained)}</p>"
         figures += f"<figure>{caption}<div>{''.join(panels)}</div></figure>\n"
-    items = [html.escape(sentence).replace("**", "") for sentence in words["sentences"]]
+    items = [html.escape(sentence).replace("**", "") for sentence in sentences]
     tables = [make_table(table) for table in words["methods"].split("\n\n") if table.strip()]
     parts = {
         "title": html.escape(f"μCode: {words['title']}"),

@@ -66,6 +66,8 @@ def swap_expected(problem):
     public = problem["public_tests"]
     if len(public) < 2:
         return problem
+
+    # Scripts have their output beside their input, tests in Python compare a call with a value.
     first, second = public[:2]
     if is_script(problem):
         swapped = [dict(first, output=second["output"]), dict(second, output=first["output"])]

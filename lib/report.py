@@ -313,6 +313,16 @@ def is_smoke_run(run):
     return settings.exists() and "PRESET=smoke\n" in settings.read_text()
 
 
+def extent(results):
+    """What the figures are of, and what their intervals resample, in words."""
+    groups = len({(run, group) for run, group, _ in results.keys})
+    problems = f"{len(results.keys)} problems in {groups} groups"
+    if len(results.runs) == 1:
+        return f"{problems}, 1 run", "groups, then problems"
+    several = f"{len(results.runs)} runs, each with groups of its own"
+    return f"{problems}, {several}", "runs, groups, then problems"
+
+
 def write_report(runs, out, measures):
     """Read the runs and write OUT and, beside it, its picture as SVG."""
     results = read_runs(runs, measures)
@@ -322,26 +332,23 @@ def write_report(runs, out, measures):
     ours = last[:2][-1]
     single = [arm for arm in results.arms("base") if arm.n == 1]
     one = next(arm for arm in single if arm.temperature > 0)
-    several = len(runs) > 1
-    groups = len({(run, group) for run, group, _ in results.keys})
-    made_of = f"{len(runs)} runs, each with groups of its own" if several else "1 run"
-    summary = f"{len(results.keys)} problems in {groups} groups, {made_of}"
-    levels = "runs, groups, then problems" if several else "groups, then problems"
-    methods = methods_section(results, last, ours, single)
-    picture_path = os.path.splitext(out)[0] + ".svg"
-    title = ", ".join(os.path.basename(os.path.abspath(run)) for run in runs)
+
+    # What report.md and the page both say.
+    summary, levels = extent(results)
+    words = dict(summary=summary, levels=levels)
+    words["title"] = ", ".join(os.path.basename(os.path.abspath(run)) for run in runs)
+    words["methods"] = methods_section(results, last, ours, single)
     sentences = verdicts(results, ours, one)
 
+    path = os.path.splitext(out)[0]  # of the page and the picture, which lie beside it
+
     text = TEMPLATE.read_text(encoding="utf-8").format(
-        title=title,
+        **words,
         verdicts="".join(f"- {sentence}\n" for sentence in sentences) + "\n" * bool(sentences),
-        summary=summary,
-        levels=levels,
         warning=SMOKE if any(map(is_smoke_run, runs)) else "",
         ours=ours,
-        picture=os.path.basename(picture_path),
+        picture=os.path.basename(path) + ".svg",
         paper=paper_section(results, last, ours),
-        methods=methods,
         by_chance=BY_CHANCE,
         rules=rules_section(results, last[:2]),
         candidates=candidates_section(results, ours),
@@ -356,8 +363,8 @@ def write_report(runs, out, measures):
     head, *sections = text.split("\n## ")
     text = "\n## ".join([head, *(section for section in sections if "|" in section)])
 
-    words = dict(title=title, summary=summary, sentences=sentences, methods=methods, levels=levels)
-    page = make_page(words, charts(results, last, ours, runs[0]), results, last, ours)
-    write_text(picture_path, [line_chart(*turns_chart(results, last))])
-    write_text(os.path.splitext(out)[0] + ".html", [page])
+    drawn = charts(results, last, ours, runs[0])
+    page = make_page(words, sentences, drawn, results, last, ours)
+    write_text(path + ".svg", [line_chart(*turns_chart(results, last))])
+    write_text(path + ".html", [page])
     write_text(out, [text])

@@ -279,10 +279,10 @@ def read_policy(results, run, policy):
         arm = results.measures.arm_of(row)
         best = row["candidates"][row["picked"]]
 
-        # What the episode picked, and what it cost.
-        outcome = best["public_passed"], results.measures.execute.reward(best), best["code"]
+        # What the episode picked (and what any pick that passes would be worth), and what it cost.
+        correct = results.measures.execute.reward(best)
         chance = results.measures.by_chance(row["candidates"]) if arm.rule == "PT+LV" else None
-        outcome = *outcome, chance
+        outcome = best["public_passed"], correct, best["code"], chance
         episodes.setdefault(arm, {}).setdefault(key, {})[row["turn"]] = outcome
         if is_shown and arm.variant == "real":
             add_row(results.shown, policy, label(arm), row)

@@ -297,7 +297,7 @@ class Student:
             selector.register(stream, selectors.EVENT_READ)
             while True:
                 selector.select()
-                # With the lock, no part is neither in the pipe nor here.
+                # Whoever else has the lock finds each part either in the pipe or here.
                 with self.reading:
                     part = stream.read1(1 << 20)
                     self.printed = (self.printed + part)[-PRINTED:]

@@ -655,6 +655,20 @@ def test_what_counts_as_the_same_answer(value, other, equal):
     assert grading.same(value, other) is equal
 
 
+def test_what_a_slow_reader_has_not_read_yet_is_waited_for(tmp_path):
+    """As on a busy machine: what was printed is in the pipe for a while after the reply."""
+    solution = replace_solution(2, "reward", "    print('looking')\n" + WRONG)
+    (tmp_path / "02_execute.py").write_text(solution)
+    student = Student(tmp_path, 2)
+    student.load()
+    student.take_printed()
+    with student.reading:  # the reader is kept from reading
+        student.reward(dict(public_passed=True, hidden_passed=True))
+        assert student.printed == b""
+    assert student.take_printed() == "looking"
+    student.close()
+
+
 def test_time_is_limited_by_call_and_by_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "LIMIT", 1.0)
     monkeypatch.setattr(grading, "SHORT_LIMIT", 0.3)

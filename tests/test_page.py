@@ -324,6 +324,15 @@ def test_what_stands_in_a_table_is_text():
     )
 
 
+def test_every_part_of_the_page_is_filled_in(report):
+    text = (report / "report.html").read_text()
+    assert not re.findall(r"\{(?:title|summary|levels|verdicts|methods|charts|data)\}", text)
+    assert "4 problems in 4 groups, 1 run." in text
+    assert "from resampling groups, then problems;" in " ".join(text.split())
+    # Where the mouse is on a chart: the base solves 1 of 4 greedily.
+    assert re.search(r"<title>25\.0 % \[[\d.]+, [\d.]+\]</title>", text)
+
+
 @needs_browser
 def test_the_name_of_a_problem_is_meant_as_a_whole(browser):
     row = 'const row = {id: "test-4", prompt: "x", programs: [], episodes: {}};'
