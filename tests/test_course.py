@@ -660,13 +660,15 @@ def test_what_a_slow_reader_has_not_read_yet_is_waited_for(tmp_path):
     solution = replace_solution(2, "reward", "    print('looking')\n" + WRONG)
     (tmp_path / "02_execute.py").write_text(solution)
     student = Student(tmp_path, 2)
-    student.load()
-    student.take_printed()
-    with student.reading:  # the reader is kept from reading
-        student.reward(dict(public_passed=True, hidden_passed=True))
-        assert student.printed == b""
-    assert student.take_printed() == "looking"
-    student.close()
+    try:
+        student.load()
+        student.take_printed()
+        with student.reading:  # the reader is kept from reading
+            student.reward(dict(public_passed=True, hidden_passed=True))
+            assert student.printed == b""
+        assert student.take_printed() == "looking"
+    finally:
+        student.close()
 
 
 def test_time_is_limited_by_call_and_by_stage(tmp_path, monkeypatch):
